@@ -9,6 +9,7 @@ CUSTOMER ?= demo
 PLATFORM ?= meta
 NAME ?= weekly
 AS_OF ?=
+LAB_ARGS ?=
 CHAPTERS = $(shell find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
 TEMPLATES = $(wildcard reports/*.ipynb)
 # a kernel on ipc sockets needs an absolute place for them, and no open port
@@ -90,7 +91,7 @@ validate: setup ## what works here: versions, optional parts, keys (never their 
 
 lab: setup ## JupyterLab with the chapters and the report templates
 	@$(MAKE) --no-print-directory demo
-	@$(BIN)/jupyter lab --FileContentsManager.pre_save_hook=nbdev.clean.clean_jupyter --LabApp.default_url=/lab/tree/nbs/index.ipynb
+	@$(BIN)/jupyter lab --FileContentsManager.pre_save_hook=nbdev.clean.clean_jupyter --LabApp.default_url=/lab/tree/nbs/index.ipynb $(LAB_ARGS)
 
 bench: setup ## every benchmark, ours and the peers in one run
 	@for b in $(wildcard tests/bench/*.py); do echo "== $$b"; $(BIN)/python $$b; done

@@ -307,6 +307,8 @@ TABLE = (written, written, dated, encoded, delimited, lines, quoted, shuffled, m
 
 
 LATE = (
+    doubled,
+    pasted,
     cell,
     day,
     ids,

@@ -135,3 +135,22 @@ def test_make_lists_its_targets():
 
 def test_ci_runs_what_a_person_runs():
     assert 'make test' in (REPO / '.ci/run').read_text()
+
+
+@pytest.mark.parametrize('path', BOOK + TEMPLATES, ids=lambda p: p.stem)
+def test_notebooks_are_written_as_jupyterlab_writes_them(path: Path):
+    # else the first save in JupyterLab changes every line of the file
+    assert path.read_text() == nbformat.writes(nbformat.read(path, as_version=4)) + '\n'
+
+
+def test_the_save_hook_of_make_lab_cleans(monkeypatch: pytest.MonkeyPatch):
+    from nbdev.clean import clean_jupyter
+
+    assert 'pre_save_hook=nbdev.clean.clean_jupyter' in (REPO / 'Makefile').read_text()
+    page = notebook('x = 1')
+    page['cells'][0] |= {'execution_count': 7, 'metadata': {'junk': 1, 'tags': ['parameters']}}
+    monkeypatch.chdir(REPO)
+    monkeypatch.setattr('nbdev.clean.nbdev_trust.__wrapped__', lambda path: None)
+    clean_jupyter(str(REPO / 'nbs/page.ipynb'), {'type': 'notebook', 'content': page})
+    assert page['cells'][0]['execution_count'] is None
+    assert page['cells'][0]['metadata'] == {'tags': ['parameters']}

@@ -7,6 +7,7 @@ __all__ = [
     'LARGEST',
     'MICROS',
     'SPREAD',
+    'THREADS',
     'Cuts',
     'Panel',
     'Span',
@@ -22,6 +23,7 @@ __all__ = [
 
 # %% ../../nbs/02_features/02_panel.ipynb #b1d10fa5
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +36,7 @@ from .ratios import RATIOS, Ratio, matched
 # %% ../../nbs/02_features/02_panel.ipynb #56bef0e2
 MICROS = 1_000_000  # whole numbers of this fraction are summed; exact for cents and for counts
 LARGEST = 1e10  # a day's value up to which every window fits in 64 bits, slopes included
+THREADS = 2  # numpy lets go of the interpreter; more gain little, memory is the limit
 SPREAD = 1 << 20  # distance of two entities on the number line of keys, in days
 
 
@@ -68,8 +71,12 @@ def panel(
     columns = {m: days[m] for m in measures}
     if any(c.isna().any() for c in columns.values()):
         columns |= dict(matched(days[measures], ratios).items())
-    sums = {n: accumulate(c.to_numpy('float64')[order], starts, n) for n, c in columns.items()}
-    totals, counts = {n: s[0] for n, s in sums.items()}, {n: s[1] for n, s in sums.items()}
+    with ThreadPoolExecutor(THREADS) as pool:
+        sums = pool.map(
+            lambda n: accumulate(columns[n].to_numpy('float64')[order], starts, n), columns
+        )
+        told = dict(zip(columns, sums))
+    totals, counts = {n: s[0] for n, s in told.items()}, {n: s[1] for n, s in told.items()}
     return Panel(entity, pd.Index(labels), key[order][starts], totals, counts)
 
 
@@ -87,8 +94,8 @@ def accumulate(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     "Cumulative millionths and number of days with a value (None: all), each one longer than days"
     known = ~np.isnan(values)
-    filled = np.where(known, values, 0.0)
-    if np.abs(filled).max(initial=0) > LARGEST:
+    filled = values if known.all() else np.where(known, values, 0.0)
+    if len(filled) and not (filled.max() <= LARGEST and filled.min() >= -LARGEST):
         raise Problem(f'{name} has a value above {LARGEST:.0e} a day; is its unit right?')
     whole = np.rint(filled * MICROS).astype('int64')
     if len(starts) < len(whole):

@@ -88,6 +88,7 @@ PARTS = {
     'system': 'adsbench.data.settings:System',
     'columns': 'adsbench.data.columns:ColumnMap',
     'orders': 'adsbench.data.reconcile:OrderSettings',
+    'leads': 'adsbench.data.settings:Leads',
     'features': 'adsbench.features.table:FeatureSettings',
     'reports': 'adsbench.reports.render:ReportSettings',
 }

@@ -14,6 +14,7 @@ __all__ = [
     'held',
     'lead_cost',
     'load',
+    'maturity',
     'sums',
     'windows',
     'within',
@@ -35,6 +36,7 @@ from ..data.settings import Account, section
 from ..data.store import read_parts
 from ..features.maturity import MaturitySettings, nowcast, provisional_days, reporting_curve
 from ..features.ratios import RATIOS, summed
+from ..features.table import FeatureSettings
 from .render import ReportSettings
 from .words import span
 
@@ -68,15 +70,20 @@ def finest(tables: dict[str, pd.DataFrame]) -> tuple[str, str, pd.DataFrame]:
     raise Problem('there is no table by day; export it from Ads Manager with the breakdown Day')
 
 
-def curve_of(place: Place, name: str, account: Account) -> pd.DataFrame:
+def maturity(layers: Layers) -> MaturitySettings:
+    "How this customer's reporting lag is learnt"
+    return section(layers, 'features', FeatureSettings).maturity
+
+
+def curve_of(place: Place, name: str, account: Account, settings: MaturitySettings) -> pd.DataFrame:
     "How much of a day each export had reported, by the day's age; empty with a single export"
     if not (place.tables / 'parts' / name).is_dir():
-        return reporting_curve(pd.DataFrame(), MaturitySettings())
+        return reporting_curve(pd.DataFrame(), settings)
     parts = read_parts(place, name)
     if 'snapshot_at' in parts:
         zone = parts['snapshot_at'].dt.tz_convert(account.timezone)
         parts = parts.assign(snapshot_at=zone)
-    return reporting_curve(parts, MaturitySettings())
+    return reporting_curve(parts, settings)
 
 
 # %% ../../nbs/14_reports/09_week.ipynb #6b32eb28
@@ -103,8 +110,9 @@ def load(
         raise Problem(
             f'no day up to {cut:%Y-%m-%d}; the data begin on {every["date"].min():%Y-%m-%d}'
         )
-    curve = curve_of(place, name, account)
-    late = provisional_days(curve, account.attribution_lag_days, MaturitySettings())
+    lag = maturity(layers)
+    curve = curve_of(place, name, account, lag)
+    late = provisional_days(curve, account.attribution_lag_days, lag)
     settled = min(cut, complete - pd.Timedelta(days=late))
     cut = min(cut, days['date'].max())
     end = cut if settings.provisional == 'include' else ending(days, cut, settled)
@@ -199,7 +207,7 @@ def expected(week: Week, measure: str) -> tuple[float, float, float] | None:
     zone = rows['snapshot_at'].dt.tz_convert(week.account.timezone)
     daily = rows.assign(snapshot_at=zone).groupby('date', as_index=False)
     daily = daily.agg({measure: 'sum', 'snapshot_at': 'min'})
-    cast = nowcast(daily, week.curve, MaturitySettings())
+    cast = nowcast(daily, week.curve, maturity(week.layers))
     value, low, high = (cast[f'{measure}_{side}'] for side in ('nowcast', 'low', 'high'))
     if value.isna().any():
         return None
