@@ -596,3 +596,45 @@ def test_shopify_sample(shared, tmp_root):
 def test_shopify_connector(shared, tmp_root):
     told = ingest(place(tmp_root, 'shop'), [shared / 'dbt_shopify_seeds'], Request(**USD))
     assert told['totals']['orders'] == 17 and 'order_lines' in told['tables']
+
+
+def taken_in_turn(root: Path, files: dict[str, tuple[str, str]], order: tuple[str, ...]) -> dict:
+    "Ingest files (name -> day of the export, content) one after the other; the last answer"
+    home = place(root / '-'.join(order), 'acme', 'meta')
+    for name in order:
+        day, content = files[name]
+        path = root / f'{name}.csv'
+        path.write_text(content)
+        told = ingest(home, [path], Request(snapshot=pd.Timestamp(day), **USD))
+    return told
+
+
+@pytest.mark.parametrize('order', permutations(('named', 'unnamed')))
+def test_an_account_named_in_one_export_only_is_still_one_account(tmp_root: Path, order):
+    files = {
+        'named': (
+            '2026-03-05',
+            'Day,Account ID,Campaign name,Amount spent (USD)\n2026-03-01,123,Spring,10\n',
+        ),
+        'unnamed': ('2026-03-06', 'Day,Campaign name,Amount spent (USD)\n2026-03-01,Spring,11\n'),
+    }
+    told = taken_in_turn(tmp_root, files, order)
+    assert told['totals']['spend'] == 11 and told['tables']['days_campaign']['rows'] == 1
+
+
+@pytest.mark.parametrize('order', permutations(('full', 'short')))
+def test_a_newer_export_without_a_column_forgets_nothing_and_says_so(tmp_root: Path, order):
+    files = {
+        'full': (
+            '2026-03-05',
+            'Day,Campaign name,Amount spent (USD),Purchases\n2026-03-01,Spring,10,3\n2026-03-02,Spring,5,\n',
+        ),
+        'short': (
+            '2026-03-06',
+            'Day,Campaign name,Amount spent (USD)\n2026-03-01,Spring,11\n2026-03-02,Spring,6\n',
+        ),
+    }
+    told = taken_in_turn(tmp_root, files, order)
+    assert told['totals']['spend'] == 17 and told['totals']['purchases'] == 3
+    flag = next(flag for flag in told['flags'] if flag['check'] == 'older_columns')
+    assert flag['rows'] == 1
