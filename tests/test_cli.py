@@ -145,6 +145,7 @@ def test_problems_are_one_line_exit_1_and_write_nothing(run, tmp_root: Path):
 
 def test_usage_is_exit_2(run, tmp_root: Path):
     assert run('--root', tmp_root, 'reprot')[0] == 2
+    assert run('--root', tmp_root, 'ingest', 'export.csv')[0] == 2, 'whose data it is must be said'
     assert run('--root', tmp_root, 'ingest', '--colums', 'x')[0] == 2
 
 

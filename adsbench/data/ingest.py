@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from tqdm import tqdm
 
 from adsbench.data.store import (
     Place,
@@ -112,7 +113,7 @@ def read_files(
         else {}
     )
     done = []
-    for path, named in files:
+    for path, named in tqdm(files, 'reading', unit='file', leave=False, disable=None):
         mark = digest(path)
         said, stamp = _as_before(mark, request, held)
         mine = rules

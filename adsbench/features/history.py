@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 import adsbench
 
@@ -156,7 +157,8 @@ def update(place: Place, facts: Facts, settings: FeatureSettings) -> dict[str, l
     path = {day: folder / f'{day:%Y-%m-%d}.parquet' for day in when}
     with lock(place):
         todo = [day for day in when if mark_of(path[day]) != marks[day]]
-        for start in range(0, len(todo), TOGETHER):
+        steps = range(0, len(todo), TOGETHER)
+        for start in tqdm(steps, 'features', leave=False, disable=None):
             rows = stacked(features(facts, todo[start : start + TOGETHER], settings))
             for day, part in rows.groupby('date'):
                 made = pa.Table.from_pandas(part, preserve_index=False)

@@ -130,8 +130,8 @@ def config_check(context: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def ingest(
     context: typer.Context,
+    customer: Customer,
     files: Files = None,
-    customer: Customer = 'demo',
     platform: Platform = 'meta',
     kind: Kind = '',
     snapshot: Snapshot = '',
@@ -156,7 +156,7 @@ def ingest(
 @app.command()
 def validate(
     context: typer.Context,
-    customer: Customer = 'demo',
+    customer: Customer,
     platform: Platform = 'meta',
     as_json: Json = False,
 ) -> None:
@@ -184,7 +184,7 @@ def validate(
 @app.command()
 def features(
     context: typer.Context,
-    customer: Customer = 'demo',
+    customer: Customer,
     platform: Platform = 'meta',
     as_json: Json = False,
 ) -> None:
@@ -209,8 +209,8 @@ def features(
 @app.command()
 def report(
     context: typer.Context,
+    customer: Customer,
     name: Annotated[str, typer.Argument(help='a template in reports/')] = 'weekly',
-    customer: Customer = 'demo',
     platform: Platform = 'meta',
     as_of: AsOf = '',
     seed: Seed = 0,

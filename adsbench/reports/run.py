@@ -26,6 +26,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tqdm import tqdm
+
 from .words import plain
 
 if TYPE_CHECKING:
@@ -144,6 +146,7 @@ def run(
     from papermill.engines import NBClientEngine
 
     at, began = [0], [time.monotonic()]
+    code = sum(cell.cell_type == 'code' for cell in notebook.cells)
 
     def started(cell: 'NotebookNode', cell_index: int) -> None:
         "Remember which cell runs"
@@ -154,8 +157,13 @@ def run(
         seconds = round(time.monotonic() - began[0], 3)
         where = section_of(notebook, cell_index)
         log({'event': 'cell', 'cell': cell_index, 'section': where, 'seconds': seconds})
+        bar.set_description(where or 'report', refresh=False)
+        bar.update()
 
-    with tempfile.TemporaryDirectory(prefix='ads') as private:
+    with (
+        tempfile.TemporaryDirectory(prefix='ads') as private,
+        tqdm(total=code, unit='cell', leave=False, disable=None) as bar,
+    ):
         options = kernel(Path(private)) | {'on_cell_start': started, 'on_cell_executed': ended}
         options |= {'resources': {'metadata': {'path': str(path.parent)}}, 'progress_bar': False}
         options |= {'start_timeout': limits.start, 'execution_timeout': limits.cell}
