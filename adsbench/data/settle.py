@@ -127,12 +127,11 @@ def completed(last: pd.DataFrame, frame: pd.DataFrame, keys: list[str]) -> tuple
 def one_account(parts: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     "Rows of files that name no account, under the account that other files name"
     days = {t: f for t, f in parts.items() if is_days(t) and 'account_id' in f}
-    if not days:
+    named = {t: set(frame['account_id'].unique()) for t, frame in days.items()}
+    known = set().union(*named.values()) - {UNNAMED}
+    if not known or not any(UNNAMED in names for names in named.values()):
         return parts
     ids = {t: frame['account_id'].astype('str') for t, frame in days.items()}
-    known = set().union(*(set(values.unique()) for values in ids.values())) - {UNNAMED}
-    if not known or not any((values == UNNAMED).any() for values in ids.values()):
-        return parts
     pairs = [f.assign(account_id=ids[t])[['campaign_id', 'account_id']] for t, f in days.items() if 'campaign_id' in f]  # fmt: skip
     owners = pd.concat(pairs).drop_duplicates() if pairs else pd.DataFrame({'account_id': []})
     owners = owners[owners['account_id'] != UNNAMED]
