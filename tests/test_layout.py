@@ -139,7 +139,7 @@ def test_chapter_is_well_formed(path: Path):
     exports = [c for c in code if re.search(r'(?m)^#\|\s*exports?\b', c['source'])]
     for cell in exports:
         lines = [line for line in cell['source'].splitlines() if line.strip()]
-        assert len(lines) <= 41, f'cell {cell["id"]}: {len(lines)} lines'
+        assert len(lines) <= 40, f'cell {cell["id"]}: {len(lines)} lines'
     hidden = [c for c in code if re.search(r'(?m)^#\|\s*hide\b', c['source'])]
     assert len(hidden) <= 0.1 * len(code), 'too many hidden cells'
     for cell in code:

@@ -115,7 +115,9 @@ def added(orders: pd.DataFrame, layout: str, cells: pd.DataFrame) -> pd.DataFram
         found = money.groupby(side.order_id).sum().to_frame('refunded')
     elif layout == 'visits':
         last = side.sort_values('occurred_at').groupby('order_id').last()
-        found = last[[f'utm_parameters_{part}' for part in PARTS]].set_axis(list(PARTS), axis=1)
+        found = last[[f'utm_parameters_{part}' for part in PARTS]].set_axis(
+            list(PARTS), axis='columns'
+        )
         found = found.mask(found == '')
     elif layout == 'url_tags':
         pairs = (side.key + '=' + side.value).groupby(side.order_id).agg('&'.join)
@@ -167,6 +169,7 @@ def export_orders(
     return orders, lines, {'dropped': dropped, 'flags': [flag] if bare else []}
 
 
+# %% ../../nbs/01_data/19_orders.ipynb #1e5ec9c4
 def parse_orders(
     cells: pd.DataFrame,  # text, under the file's own headers
     account: Account,
