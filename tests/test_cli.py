@@ -170,7 +170,16 @@ def test_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch):
 
 def test_commands_of_other_parts_are_absent_not_stubbed():
     names = {c.name or c.callback.__name__ for c in cli.app.registered_commands}
-    assert names == {'demo', 'doctor', 'ingest', 'validate', 'features', 'report'}
+    assert names == {
+        'demo',
+        'doctor',
+        'ingest',
+        'validate',
+        'features',
+        'diagnose',
+        'log',
+        'report',
+    }
 
 
 def test_config_check_reports_every_customer(run, tmp_root: Path):

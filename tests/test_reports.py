@@ -136,14 +136,14 @@ def test_hostile_names_stay_names(full):
     assert not re.search(r'(?:src|href)="(?!data:)', html)
     assert (
         all('alt="' in tag for tag in re.findall(r'<img[^>]*>', html))
-        and html.count('<figcaption>') == 3
+        and html.count('<figcaption>') == 4
     )
     assert len(html) < 400_000
 
 
 def test_sections_come_in_the_order_of_the_house(full):
     _, outcome = full
-    wanted = ['Verdict', 'How is the account doing?', 'Where does the money go?', 'Does the shop agree?', 'What we do not know', 'Provenance']  # fmt: skip
+    wanted = ['Verdict', 'How is the account doing?', 'What changed, and why?', 'Where does the money go?', 'Does the shop agree?', 'What we do not know', 'Provenance']  # fmt: skip
     assert re.findall(r'<h2[^>]*>([^<]+)</h2>', outcome.html.read_text()) == wanted
     tables = re.findall(r'<table>.*?</table>', outcome.html.read_text(), re.S)
     assert all('<caption>' in t and 'scope="col"' in t and 'scope="row"' in t for t in tables)

@@ -7,7 +7,6 @@ __all__ = [
     'NAMES',
     'Week',
     'Window',
-    'curve_of',
     'ending',
     'expected',
     'finest',
@@ -33,8 +32,8 @@ from ..data.layers import Layers, read_layers
 from ..data.names import MissingColumns, Problem
 from ..data.schemas import LEVELS
 from ..data.settings import Account, section
-from ..data.store import read_parts
-from ..features.maturity import MaturitySettings, nowcast, provisional_days, reporting_curve
+from ..diagnose.case import curve_of
+from ..features.maturity import MaturitySettings, nowcast, provisional_days
 from ..features.ratios import RATIOS, summed
 from ..features.table import FeatureSettings
 from .render import ReportSettings
@@ -73,17 +72,6 @@ def finest(tables: dict[str, pd.DataFrame]) -> tuple[str, str, pd.DataFrame]:
 def maturity(layers: Layers) -> MaturitySettings:
     "How this customer's reporting lag is learnt"
     return section(layers, 'features', FeatureSettings).maturity
-
-
-def curve_of(place: Place, name: str, account: Account, settings: MaturitySettings) -> pd.DataFrame:
-    "How much of a day each export had reported, by the day's age; empty with a single export"
-    if not (place.tables / 'parts' / name).is_dir():
-        return reporting_curve(pd.DataFrame(), settings)
-    parts = read_parts(place, name)
-    if 'snapshot_at' in parts:
-        zone = parts['snapshot_at'].dt.tz_convert(account.timezone)
-        parts = parts.assign(snapshot_at=zone)
-    return reporting_curve(parts, settings)
 
 
 # %% ../../nbs/14_reports/09_week.ipynb #6b32eb28
