@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.names import Problem
-from .calendar import apart, copied, doubled, missing
+from .calendar import apart, copied, doubled, missing, unusual
 from .illusion import illusion
 from .terms import changed, restated
 from .tracking import NO_CURVE, BreakSettings, findings, stopped
@@ -148,6 +148,7 @@ CHECKS: dict[str, Callable[[Evidence, pd.Timestamp, BreakSettings], pd.DataFrame
     'days twice': lambda e, *_: doubled(e.days),
     'days copied': lambda e, _, s: copied(e.days, s),
     'days missing': lambda e, at, s: missing(e.days, at, s),
+    'days unusual': lambda e, at, _: unusual(e.days, at),
     'totals apart': lambda e, at, s: _apart(e.tables, at, s),
     'reporting lag': lambda e, _, s: _late(e, s),
     'schema drift': lambda e, *_: drifted(*exports(_given(e.parts, 'the rows of earlier exports'))),

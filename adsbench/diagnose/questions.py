@@ -84,6 +84,7 @@ def asked(cut: list[View], case: Case) -> tuple[pd.DataFrame, DiagnoseSettings]:
 def smallest(tested: pd.DataFrame, limit: float) -> float:
     "The smallest drop of roas that the typical segment could have shown; missing without segments"
     whole = tested['attribute'].str.startswith(MIX) | (tested['attribute'] == 'account')
+    whole |= tested['state'].isin(('thin', 'untested'))  # nothing would be said of these
     typical = tested.loc[(tested['metric'] == 'roas') & ~whole, ['error', 'freedom']].median()
     if not np.isfinite(typical['error']):
         return np.nan

@@ -18,6 +18,7 @@ __all__ = [
     'looks',
     'noise',
     'number',
+    'said_of',
     'segment_of',
     'small',
     'tested',
@@ -65,6 +66,11 @@ FINEST = 1 / 1000
 
 
 # %% ../../nbs/14_reports/17_doubts.ipynb #db87f2ff
+def said_of(bar: str) -> str:
+    "A bar with its sign: `≤ 0.0016`, or `< 0.001` as it is"
+    return bar if bar.startswith('<') else f'≤ {bar}'
+
+
 def tested(diagnosis: Diagnosis) -> list[Html]:
     "How many changes were tested, what became of them, and what could have been seen"
     about, said = diagnosis.about, []
@@ -81,9 +87,9 @@ def tested(diagnosis: Diagnosis) -> list[Html]:
     if known(bar) and known(rate):
         said.append(
             phrase(
-                'Here a change passes at p ≤ {bar}, so that of those that pass at most about '
+                'Here a change passes at p {bar}, so that of those that pass at most about '
                 '{false} in 100 are expected to be chance.{became}',
-                bar=small(bar),
+                bar=said_of(small(bar)),
                 false=f'{100 * rate:.0f}',
                 became=Html(f' {became(diagnosis)}'),
             )
