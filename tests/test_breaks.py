@@ -15,6 +15,7 @@ from adsbench.diagnose.illusion import illusion
 from adsbench.diagnose.terms import changed, restated
 from adsbench.diagnose.tracking import FINDING, NO_CURVE, BreakSettings, stopped
 from adsbench.features.maturity import MaturitySettings, reporting_curve
+from adsbench.stats.spikes import SpikeSettings
 
 SETTINGS = BreakSettings()
 EVENINGS = [END - pd.Timedelta(days=back) for back in (14, 7, 0)]
@@ -269,3 +270,14 @@ def test_nothing_is_changed_in_place(whole):
     breaks(whole)
     pd.testing.assert_frame_equal(whole.days, before[0])
     pd.testing.assert_frame_equal(whole.parts, before[1])
+
+
+def test_a_day_is_unusual_by_the_customers_own_settings(whole):
+    days = whole.days.assign(
+        spend=whole.days.spend.mask(whole.days.date == END, 4.0 * whole.days.spend)
+    )
+    spoken = lambda spikes: (
+        'day_unusual' in set(breaks(whole._replace(days=days, spikes=spikes)).found['check'])
+    )
+    house = SpikeSettings()
+    assert spoken(house) and not spoken(house.model_copy(update={'threshold': 1e6}))

@@ -225,3 +225,95 @@ def test_values_that_json_does_not_know():
     assert CliRunner().invoke(cli.app, ['--help']).exit_code == 0
     with pytest.raises(Problem, match='2026-06-28'):
         options.day('soon')
+
+
+def seeded(root: Path) -> Path:
+    "Five weeks in the layout of a shop's export; one ad set sells next to nothing in the last week"
+    days = pd.date_range('2026-02-02', '2026-03-08')
+    rows = [
+        (
+            'Spring',
+            f'Adset-{i} {audience}',
+            f'{day:%Y-%m-%d}',
+            100.0 + day.day % 3,
+            10000 + 10 * i,
+            200 + (day.day + i) % 5,
+            0.02,
+            sold := 1 if i == 2 and day > days[-8] else 10 + (day.day * 7 + i) % 3,
+            30.0 * sold,
+            0.3 * sold,
+            ('Image', 'Video')[i % 2],
+            f'Message {i}',
+            audience,
+            'Facebook',
+            ('US', 'GB')[i // 3],
+        )
+        for day in days
+        for i, audience in enumerate(('Broad', 'Lookalike', 'Retarget') * 2)
+    ]
+    names = 'campaign_name,adset_name,date,spend,impressions,clicks,ctr,purchases,revenue,roas,creative_type,creative_message,audience_type,platform,country'
+    path = root / 'shop.csv'
+    pd.DataFrame(rows, columns=names.split(',')).to_csv(path, index=False)
+    return path
+
+
+KEPT = {'insights.json', 'recommendations.json', 'report.md', 'log.jsonl', 'manifest.json'}
+
+
+def test_diagnose_of_an_own_export(run, tmp_root: Path, export: Path):
+    take(run, tmp_root, export)
+    code, out, err = run('--root', tmp_root, 'diagnose', '-c', 'acme', '--json')
+    assert code == 0, err
+    assert out.count('\n') == 1, 'one object and nothing else'
+    told = json.loads(out)
+    assert told['hypotheses'] > 0 and told['validated'] == 0 and told['insights'] == []
+    assert told['about']['customer'] == 'acme'
+    folder = Path(told['folder'])
+    assert tmp_root in folder.parents and {path.name for path in folder.iterdir()} >= KEPT
+    odd = run('--root', tmp_root, 'diagnose', '-c', 'acme', '--baseline-days', '10', '--json')
+    notes = json.loads(odd[1])['notes']
+    assert [note for note in notes if '--baseline-days' in note and 'multiples of 7' in note]
+
+
+def test_diagnose_of_a_file_without_a_customer(run, tmp_root: Path):
+    file, own = seeded(tmp_root), tmp_root / 'own.yaml'
+    own.write_text(
+        'analysis: {baseline_days: 7, provisional_days: 0}\nsystem: {log_level: DEBUG}\n'
+    )
+    words = ('--root', tmp_root, 'diagnose', '--csv', file)
+    code, out, err = run(*words, '--config', own, '--json')
+    assert code == 0, err
+    told = json.loads(out)
+    assert told['about']['baseline_start'] == '2026-02-23', 'seven days, as the file says'
+    assert told['about']['current_end'] == '2026-03-08' and told['about']['currency'] == 'USD'
+    assert any('--currency' in note for note in told['notes'])
+    first = told['insights'][0]
+    assert first['validation']['validated'] and first['direction'] == 'down'
+    assert 'Retarget' in json.dumps(first['affected_segments']) and told['validated'] >= 1
+    page = json.loads(Path(told['folder'], 'insights.json').read_text())
+    assert [one['id'] for one in page['insights']] == [one['id'] for one in told['insights']]
+    assert not (tmp_root / 'datasets').exists(), 'no customer was made'
+    code, out, err = run(*words, '--provisional-days', '0')
+    folder = Path(out.strip())
+    assert code == 0 and {path.name for path in folder.iterdir()} >= KEPT
+    assert 'Retarget' in err and str(folder) not in err, 'words for people, the path for a shell'
+    both = run(*words, '-c', 'acme')
+    assert both[0] == 1 and 'not both' in both[2]
+    gone = run('--root', tmp_root, 'diagnose', '--csv', tmp_root / 'absent.csv')
+    assert gone[0] == 1 and 'absent.csv' in gone[2] and gone[1] == ''
+
+
+def test_log_of_a_run(run, tmp_root: Path, export: Path):
+    take(run, tmp_root, export)
+    folder = Path(run('--root', tmp_root, 'diagnose', '-c', 'acme')[1].strip())
+    code, out, err = run('--root', tmp_root, 'log', folder.name, '--level', 'INFO')
+    assert code == 0, err
+    assert 'diagnose.views' in out and 'hypotheses tested' in out
+    shown = json.loads(run('--root', tmp_root, 'log', folder, '--json')[1])['lines']
+    assert len(shown) == len((folder / 'log.jsonl').read_text().splitlines())
+    mine = ('--chapter', 'diagnose.views', '--json')
+    narrow = json.loads(run('--root', tmp_root, 'log', folder.name, *mine)[1])['lines']
+    assert narrow and {line['chapter'] for line in narrow} == {'diagnose.views'}
+    code, out, err = run('--root', tmp_root, 'log', 'yesterday')
+    assert code == 1 and out == '' and err.startswith("error: no run 'yesterday'")
+    assert f'the newest are: {folder.parent.name}/{folder.name}' in err, 'what to ask for instead'

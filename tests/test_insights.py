@@ -19,6 +19,7 @@ from adsbench.data.settings import find_root, section
 from adsbench.diagnose.breaks import Breaks, breaks
 from adsbench.diagnose.breaks import Evidence as Seen
 from adsbench.diagnose.case import Ask, finest, gather
+from adsbench.diagnose.chain import DriverSettings
 from adsbench.diagnose.evidence import Diagnosis, Insight
 from adsbench.diagnose.insights import diagnose
 from adsbench.diagnose.outputs import files
@@ -354,6 +355,16 @@ def test_each_driver_has_its_kind(measure, factor, kind, driver):
     assert told(found) == [(kind, {'ad set': 's07'})]
     assert found.validated[0].driver == driver and found.validated[0].money < 0
     sound(found)
+
+
+@pytest.mark.parametrize(('opened', 'driver'), [(0.5, 'Landing page'), (1.0, 'Checkout')])
+def test_page_views_tell_the_page_from_the_checkout(opened, driver):
+    rows = account(change=fall('cvr', 'adset_id', 's07', 0.4))
+    hit = (rows['date'] > rows['date'].max() - pd.Timedelta(days=7)) & (rows['adset_id'] == 's07')
+    views = 0.8 * rows['clicks'] * np.where(hit, opened, 1.0)
+    found = run(rows.assign(landing_page_views=views))
+    assert told(found) == [('landing_page', {'ad set': 's07'})]
+    assert found.validated[0].driver == driver
 
 
 def test_a_gain_is_a_gain():
@@ -796,3 +807,36 @@ def test_steps_and_counts_agree():
     assert found.about['raised'] == len(found.insights)
     assert found.about['tested'] == found.hypotheses['p'].notna().sum()
     assert of(found, 'covered') and len(of(found, 'validated')) == found.about['validated']
+
+
+@pytest.mark.parametrize(
+    ('baseline', 'current', 'whole'),
+    [(14, 7, True), (28, 14, True), (10, 7, False), (14, 5, False)],
+)
+def test_windows_that_are_not_whole_weeks_are_noted(baseline, current, whole):
+    found = run(LOST, baseline_days=baseline, current_days=current)
+    said = [note for note in found.notes if 'whole weeks' in note]
+    assert not said if whole else len(said) == 1
+    for note in said:
+        assert f'{baseline} and {current} days' in note and 'weekdays' in note
+        assert '--baseline-days' in note and 'multiples of 7' in note
+
+
+def test_drivers_follow_the_settings():
+    "Half of the money has no clicks: enough to split it by them, unless the customer asks for more"
+    rows = LOST.assign(clicks=LOST['clicks'].mask(LOST['campaign_id'] == 'c0'))
+    strict = DiagnoseSettings(drivers=DriverSettings(least_coverage=0.99))
+    first, second = run(rows).drivers, run(rows, settings=strict).drivers
+    assert 'ctr' in set(first['driver']) and 'ctr' not in set(second['driver'])
+
+
+def test_a_case_takes_the_customers_spike_settings(tmp_path):
+    rows, file = account(42, adsets=4), tmp_path / 'days.csv'
+    loud = rows['spend'].mask(rows['date'] == rows['date'].max(), 3 * rows['spend'])
+    rows.assign(spend=loud).rename(columns={'adset_id': 'adset_name'}).to_csv(file, index=False)
+    at = place(tmp_path, 'acme')
+    ingest(at, [file], Request(currency='EUR', timezone='UTC'))
+    seen = lambda: set(gather(at, Ask(provisional_days=0)).breaks.found['check'])
+    assert 'day_unusual' in seen()
+    (tmp_path / 'config/acme/meta/stats.yaml').write_text('spikes: {threshold: 1000}\n')
+    assert 'day_unusual' not in seen()

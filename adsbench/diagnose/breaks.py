@@ -13,6 +13,7 @@ __all__ = [
     'breaks',
     'drifted',
     'exports',
+    'finite',
     'kind',
 ]
 
@@ -25,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.names import Problem
+from ..stats.spikes import SpikeSettings
 from .calendar import apart, copied, doubled, missing, unusual
 from .illusion import illusion
 from .terms import changed, restated
@@ -96,6 +98,7 @@ class Evidence(NamedTuple):
     windows: tuple[pd.DataFrame, pd.DataFrame] | None = None  # baseline and current
     curve: pd.DataFrame = NO_CURVE  # of maturity.reporting_curve
     as_of: pd.Timestamp | None = None  # the last complete day; the last day when not given
+    spikes: SpikeSettings = SpikeSettings()  # when a day is out of line
 
 
 class Breaks(NamedTuple):
@@ -112,7 +115,7 @@ def _given(value, what: str):
     return value
 
 
-def _finite(frame: pd.DataFrame) -> pd.DataFrame:
+def finite(frame: pd.DataFrame) -> pd.DataFrame:
     "A frame whose infinite numbers are missing"
     numbers = frame.select_dtypes('number')
     endless = [
@@ -148,7 +151,7 @@ CHECKS: dict[str, Callable[[Evidence, pd.Timestamp, BreakSettings], pd.DataFrame
     'days twice': lambda e, *_: doubled(e.days),
     'days copied': lambda e, _, s: copied(e.days, s),
     'days missing': lambda e, at, s: missing(e.days, at, s),
-    'days unusual': lambda e, at, _: unusual(e.days, at),
+    'days unusual': lambda e, at, _: unusual(e.days, at, e.spikes),
     'totals apart': lambda e, at, s: _apart(e.tables, at, s),
     'reporting lag': lambda e, _, s: _late(e, s),
     'schema drift': lambda e, *_: drifted(*exports(_given(e.parts, 'the rows of earlier exports'))),
@@ -164,12 +167,12 @@ def breaks(evidence: Evidence, settings: BreakSettings = HOUSE) -> Breaks:
         why = 'there is no day; ingest an export with a Day column'
         return Breaks(findings([]), pd.DataFrame({'check': list(CHECKS), 'why': why}))
     clean = {
-        name: _finite(part)
+        name: finite(part)
         for name in ('days', 'parts')
         if (part := getattr(evidence, name)) is not None
     }
     if evidence.windows is not None:
-        clean['windows'] = tuple(_finite(window) for window in evidence.windows)
+        clean['windows'] = tuple(finite(window) for window in evidence.windows)
     evidence = evidence._replace(**clean)
     as_of = evidence.days['date'].max() if evidence.as_of is None else evidence.as_of
     pages, skipped = [], []

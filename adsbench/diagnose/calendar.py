@@ -134,13 +134,13 @@ WATCHED = ('spend', 'impressions', 'clicks')
 COMPARED = pd.Timedelta(days=21)  # the usual two windows
 
 
-def unusual(days: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
+def unusual(days: pd.DataFrame, as_of: pd.Timestamp, settings: SpikeSettings) -> pd.DataFrame:
     "Findings: days of the account on which spend, impressions or clicks left their usual range"
     require(days, ['date'], 'the days')
     seen, rows = days[days['date'] <= as_of], []
     for name in (measure for measure in WATCHED if measure in seen):
         total = seen.groupby('date')[name].sum(min_count=1).asfreq('D')
-        found = spikes(total, SpikeSettings())
+        found = spikes(total, settings)
         recent = found[found['alarm'] & (found.index > as_of - COMPARED)]
         rows += [
             {

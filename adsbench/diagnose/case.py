@@ -33,11 +33,13 @@ from ..data.store import has_table, read_parts, read_table
 from ..features.maturity import MaturitySettings, provisional_days, reporting_curve
 from ..features.table import FeatureSettings
 from ..stats.compare import StatsSettings
+from ..stats.spikes import SpikeSettings
 from .breaks import Breaks, Evidence, breaks
 from .evidence import Diagnosis
 from .insights import diagnose
 from .questions import Case
 from .thresholds import DiagnoseSettings
+from .tracking import BreakSettings
 from .views import Window, inside, window
 
 
@@ -141,19 +143,16 @@ def _looked(
     name: str,
     days: Window,
     curve: pd.DataFrame,
-    settings: DiagnoseSettings,
+    settings: tuple[BreakSettings, SpikeSettings],
 ) -> Breaks:
     "What the data say of themselves"
     parts = read_parts(place, name) if (place.tables / 'parts' / name).is_dir() else None
     rows = tables[name]
     halves = (inside(rows, days.baseline), inside(rows, days.current))
     held = {table: frame for table, frame in tables.items() if grain_of(table)}
-    return breaks(
-        Evidence(
-            rows[rows['date'] <= days.current[1]], parts, held, halves, curve, days.current[1]
-        ),
-        settings.breaks,
-    )
+    end, (checks, spikes) = days.current[1], settings
+    known = rows[rows['date'] <= end]
+    return breaks(Evidence(known, parts, held, halves, curve, end, spikes), checks)
 
 
 # %% ../../nbs/05_diagnose/25_case.ipynb #a31be16c
@@ -162,7 +161,8 @@ def gather(place: Place, ask: Ask = AS_SET, layers: Layers | None = None) -> Cas
     layers = layers or read_layers(place.root, place.customer, place.platform)
     account = section(layers, 'account', Account)
     settings = asked_for(section(layers, 'diagnose', DiagnoseSettings), ask)
-    yard = settings.compared(section(layers, 'stats', StatsSettings).compare)
+    stats = section(layers, 'stats', StatsSettings)
+    yard = settings.compared(stats.compare)
     tables = stored(place) | {n: read_table(place, n) for n in EXTRA if has_table(place, n)}
     name = finest(tables)
     rows = tables[name]
@@ -188,7 +188,7 @@ def gather(place: Place, ask: Ask = AS_SET, layers: Layers | None = None) -> Cas
         else None,
         'as_of': f'{min(pd.Timestamp(ask.as_of) if ask.as_of else rows["date"].max(), rows["date"].max()):%Y-%m-%d}',
     }
-    found = _looked(place, tables, name, days, curve, settings)
+    found = _looked(place, tables, name, days, curve, (settings.breaks, stats.spikes))
     return Case(tables, days, settings, yard, settings.causes, found, about)
 
 

@@ -30,10 +30,10 @@ from ..features.ratios import ratio
 from ..stats.daily import METRICS, daily, sides
 from ..stats.describe import describe
 from .evidence import Evidence, Insight, evidence_id
-from .kinds import DRIVERS, NAMES, around, driver_of, kind, sentence, worse
+from .kinds import DRIVERS, around, beside, driver_of, kind, named, sentence, worse
 from .overlap import Taken
 from .thresholds import DiagnoseSettings, severity
-from .views import View, Window, inside, segment_words
+from .views import View, Window, inside, matching, segment_words
 
 
 # %% ../../nbs/05_diagnose/20_findings.ipynb #7657f127
@@ -65,9 +65,7 @@ def span(days: tuple[pd.Timestamp, pd.Timestamp]) -> str:
 def rows_of(taken: Taken, run: Run) -> pd.DataFrame:
     "The rows of a segment in the view where it was found"
     rows = run.views[taken.found['view'].iloc[0]].rows
-    for attribute, value in taken.values.items():
-        rows = rows[rows[attribute].astype('object').fillna('unknown').astype('str') == value]
-    return rows
+    return rows[matching(rows, taken.values)]
 
 
 # %% ../../nbs/05_diagnose/20_findings.ipynb #a9b706c9
@@ -204,8 +202,8 @@ def finding(taken: Taken, run: Run) -> Insight:
     weight = impact(money, run, grave)
     return Insight(
         id=pieces[0].id,
-        hypothesis=sentence(words, (lead['metric'], shown), name, near),
-        driver=NAMES.get(name, DRIVERS.get(driver, driver)),
+        hypothesis=sentence(words, (lead['metric'], shown), beside(name, near, settings)),
+        driver=named(name, driver, near, settings),
         evidence_type=name,
         segment=words,
         direction='up' if lead['own'] > 0 else 'down',
@@ -235,12 +233,9 @@ def dropped(row: pd.Series, values: dict[str, str], run: Run, state: str) -> Ins
     )
     grave = severity(row['metric'], shown, run.settings.thresholds)
     name = 'global_performance' if not values else 'segment_drop' if down else 'segment_gain'
-    told = sentence(
-        words, (row['metric'], shown), name, around(run.views[row['view']].rows[:0], run.days)
-    )
     return Insight(
         piece.id,
-        told,
+        sentence(words, (row['metric'], shown)),
         DRIVERS[row['metric']],
         name,
         words,

@@ -5,6 +5,8 @@
 # %% auto #0
 __all__ = [
     'NINETY',
+    'UNEVEN',
+    'WEEK',
     'Found',
     'diagnose',
     'explained_by',
@@ -149,11 +151,21 @@ def logged(log: Sequence[tuple[str, str, list[str]]], read: list[str]) -> list[d
     return steps
 
 
+WEEK = 7
+UNEVEN = (
+    'the windows have {} and {} days, which are not whole weeks, so some weekdays count more often '
+    'on one side and weekends may pass for a change; --baseline-days and --current-days in '
+    'multiples of {} compare like with like'
+)
+
+
 def remarks(case: Case) -> list[str]:
-    "Holidays in the windows, and checks of the data that could not be made"
+    "Windows that are not whole weeks, holidays in them, and checks that could not be made"
     days = holidays_in(case.days, case.settings.holidays)
+    widths = [(last - first).days + 1 for first, last in case.days]
     skipped = case.breaks.skipped.itertuples(index=False) if case.breaks else ()
     return [
+        *([UNEVEN.format(*widths, WEEK)] if any(width % WEEK for width in widths) else []),
         *(f'{name} lies in the windows' for name in days),
         *(f'{c}: {why}' for c, why in skipped),
     ]
@@ -162,7 +174,8 @@ def remarks(case: Case) -> list[str]:
 def explained_by(view: View, case: Case) -> tuple[pd.DataFrame, list[str]]:
     "The drivers of the account's change, or a note on why there are none"
     try:
-        return drivers(*(inside(view.rows, part) for part in case.days)), []
+        old, new = (inside(view.rows, part) for part in case.days)
+        return drivers(old, new, 'roas', case.settings.drivers), []
     except Problem as problem:
         return pd.DataFrame(), [f'drivers: {problem}']
 

@@ -6,16 +6,15 @@
 __all__ = [
     'CREATIVE',
     'DRIVERS',
-    'FLAT',
-    'MORE',
     'NAMES',
     'PARTS',
-    'RISEN',
     'Around',
     'around',
+    'beside',
     'driver_of',
     'frequency_of',
     'kind',
+    'named',
     'per_day',
     'sentence',
     'spoken',
@@ -137,26 +136,34 @@ CREATIVE = (
     'campaign_id',
     'audience_type',
 )
-FLAT, MORE, RISEN = -0.1, 0.05, 0.2  # spend that is "not down", a frequency and a spend that are up
 
 
 def kind(values: dict[str, str], driver: str, near: Around, settings: DiagnoseSettings) -> str:
     "The kind of a change of one segment for the worse, by its driver and what happened around it"
     if not values:
         return 'global_performance'
-    tired = near.frequency > MORE or near.age >= settings.age_days
+    tired = near.frequency >= settings.frequency_risen or near.age >= settings.age_days
+    held = settings.spend_held <= near.spend < settings.spend_risen
     creative = set(values) <= set(CREATIVE)
-    if driver == 'ctr' and creative and near.spend >= FLAT and tired and not near.spend >= RISEN:
+    if driver == 'ctr' and creative and tired and held:
         return 'creative_fatigue'
-    if near.spend >= RISEN and driver in ('ctr', 'cpm', 'roas', 'cpl', 'cvr'):
+    if near.spend >= settings.spend_risen and driver in ('ctr', 'cpm', 'roas', 'cpl', 'cvr'):
         return 'saturation'
-    named = {
+    patterns = {
         'cpm': 'cost_pressure',
         'cvr': 'landing_page',
         'lead_rate': 'landing_page',
         'aov': 'order_value',
     }
-    return named.get(driver, 'segment_drop')
+    return patterns.get(driver, 'segment_drop')
+
+
+# %% ../../nbs/05_diagnose/19_kinds.ipynb #5f0cea9d
+def named(kind: str, driver: str, near: Around, settings: DiagnoseSettings) -> str:
+    "The driver of an insight in words"
+    if kind == 'landing_page' and np.isfinite(near.viewed):
+        return 'Landing page' if near.viewed <= settings.views_fallen else 'Checkout'
+    return NAMES.get(kind, DRIVERS.get(driver, driver))
 
 
 # %% ../../nbs/05_diagnose/19_kinds.ipynb #3c6846ee
@@ -168,16 +175,22 @@ def spoken(words: dict[str, str]) -> str:
     )
 
 
-def sentence(words: dict[str, str], moved: tuple[str, float], kind: str, near: Around) -> str:
+def beside(kind: str, near: Around, settings: DiagnoseSettings) -> str:
+    "What went with a change of this kind, in words; empty when nothing did"
+    tired = f'frequency rose by {near.frequency:.0%}'
+    told = {
+        'creative_fatigue': f' while spend held and {tired}'
+        if near.frequency >= settings.frequency_risen
+        else f' while spend held, {near.age:.0f} days after the first delivery',
+        'saturation': f' while spend rose by {near.spend:.0%}',
+    }
+    return told.get(kind, '').replace('%', ' %')
+
+
+def sentence(words: dict[str, str], moved: tuple[str, float], along: str = '') -> str:
     "The hypothesis in one sentence; `moved` is a metric and its relative change"
     metric, change = moved
     way = 'rose' if change > 0 else 'fell'
     what = f'{METRICS[metric].label} {way} by {abs(change):.1%}'.replace('%', ' %')
-    along = {
-        'creative_fatigue': f' while spend held and frequency rose by {near.frequency:.0%}'
-        if near.frequency > MORE
-        else f' while spend held, {near.age:.0f} days after the first delivery',
-        'saturation': f' while spend rose by {near.spend:.0%}',
-    }.get(kind, '')
     who = spoken(words)
-    return f'{who[0].upper()}{who[1:]}: {what}{along.replace("%", " %")}'
+    return f'{who[0].upper()}{who[1:]}: {what}{along}'

@@ -26,7 +26,7 @@ import pandas as pd
 from ..stats.compare import CompareSettings, compare
 from .hypotheses import SEPARATOR, large
 from .thresholds import DiagnoseSettings
-from .views import View, Window
+from .views import View, Window, inside, matching
 
 # %% ../../nbs/05_diagnose/17_overlap.ipynb #9d686ba8
 CHAIN = (
@@ -66,10 +66,7 @@ def restored(
     rows: pd.DataFrame, values: dict[str, str], lost: dict[str, float], days: Window
 ) -> pd.DataFrame:
     "Rows with the missing amounts given back to those that match the segment in the current window"
-    mine = rows['date'].between(*days.current)
-    for attribute, value in values.items():
-        if attribute in rows:
-            mine &= rows[attribute].astype('object').fillna('unknown').astype('str') == value
+    mine = rows['date'].between(*days.current) & matching(rows, values)
     fixed = {}
     for name, amount in lost.items():
         if name not in rows or amount == 0:
@@ -143,9 +140,8 @@ def take(
         values = values_of(head['attribute'], head['value'])
         mine = (tested['attribute'] == head['attribute']) & (tested['value'] == head['value'])
         view = held[head['view']]
-        rows = view.rows[view.rows['date'].between(*days.current)]
-        for attribute, value in values.items():
-            rows = rows[rows[attribute].astype('object').fillna('unknown').astype('str') == value]
+        rows = inside(view.rows, days.current)
+        rows = rows[matching(rows, values)]
         lost = missing(rows, tested[mine]) if values else {}
         rest, covers = left[~same], []
         if values and len(rest):

@@ -4,6 +4,7 @@
 
 # %% auto #0
 __all__ = [
+    'ATTRIBUTES',
     'DIGITS',
     'LARGEST',
     'Adaptive',
@@ -136,34 +137,41 @@ class Holiday(Section):
 
 
 # %% ../../nbs/05_diagnose/13_thresholds.ipynb #4836ac0d
+ATTRIBUTES = (
+    'campaign_id',
+    'adset_id',
+    'ad_id',
+    'creative_type',
+    'creative_message',
+    'audience_type',
+    'platform',
+    'placement',
+    'country',
+    'region',
+    'age',
+    'gender',
+)
+
+
+# %% ../../nbs/05_diagnose/13_thresholds.ipynb #78dc6340
 class DiagnoseSettings(Section):
     "What a diagnosis compares, and when it speaks (diagnose.yaml)"
 
     analysis: Analysis = Analysis()
     thresholds: Thresholds = Thresholds()
     adaptive: Adaptive = Adaptive()
-    attributes: tuple[str, ...] = Field(
-        (
-            'campaign_id',
-            'adset_id',
-            'ad_id',
-            'creative_type',
-            'creative_message',
-            'audience_type',
-            'platform',
-            'placement',
-            'country',
-            'region',
-            'age',
-            'gender',
-        ),
-        description='what segments are made of',
-    )
+    attributes: tuple[str, ...] = Field(ATTRIBUTES, description='what segments are made of')
     real_share: float = Field(
         0.08, gt=0, lt=1, description='share of hypotheses with a real change'
     )
     real_size: float = Field(0.45, gt=0, description='typical size of one, in logarithms')
     age_days: int = Field(21, ge=1, description='an ad this old can be tired without a frequency')
+    spend_held: float = Field(-0.1, le=0, description='change of spend from which it is "not down"')
+    spend_risen: float = Field(0.2, gt=0, description='change of spend from which it has risen')
+    frequency_risen: float = Field(0.05, gt=0, description='change of frequency that counts')
+    views_fallen: float = Field(
+        -0.1, lt=0, description='change of page views per click that counts'
+    )
     holidays: tuple[Holiday, ...] = ()
     causes: CauseSettings = CauseSettings()
     breaks: BreakSettings = BreakSettings()

@@ -10,8 +10,8 @@ __all__ = [
     'Window',
     'called',
     'enriched',
-    'finite',
     'inside',
+    'matching',
     'segment_words',
     'views',
     'window',
@@ -21,12 +21,13 @@ __all__ = [
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from ..data.grains import grain_of
 from ..data.names import Problem
-from ..data.schemas import LEVELS, MEASURES, require
+from ..data.schemas import LEVELS, require
+from ..stats.daily import UNKNOWN
+from .breaks import finite
 
 # %% ../../nbs/05_diagnose/15_views.ipynb #0c63cfb4
 JOINED = (
@@ -77,14 +78,17 @@ def inside(rows: pd.DataFrame, days: tuple[pd.Timestamp, pd.Timestamp]) -> pd.Da
     return rows[rows['date'].between(*days)]
 
 
+# %% ../../nbs/05_diagnose/15_views.ipynb #eb61d585
+def matching(rows: pd.DataFrame, values: dict[str, str]) -> pd.Series:
+    "True for rows that match every attribute of a segment that the table has"
+    mine = pd.Series(True, rows.index)
+    for attribute, value in values.items():
+        if attribute in rows:
+            mine &= rows[attribute].astype('object').fillna(UNKNOWN).astype('str') == value
+    return mine
+
+
 # %% ../../nbs/05_diagnose/15_views.ipynb #392e8daf
-def finite(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    "Rows whose measures are finite or missing; raises MissingColumns without a date"
-    require(rows, ['date'], f'the table {name}')
-    wrong = [c for c in MEASURES if c in rows and np.isinf(rows[c].to_numpy('float64')).any()]
-    return rows.assign(**{c: rows[c].where(np.isfinite(rows[c])) for c in wrong}) if wrong else rows
-
-
 def views(
     tables: dict[str, pd.DataFrame],  # days_..., adsets, creatives
     days: Window,
@@ -97,7 +101,8 @@ def views(
     notes: list[str] = []
     asked: set[str] = set()
     for name in sorted(grains, key=order):
-        rows = enriched(finite(tables[name], name), tables)
+        require(tables[name], ['date'], f'the table {name}')
+        rows = enriched(finite(tables[name]), tables)
         short = [
             words
             for words, part in zip(('baseline', 'current window'), days)

@@ -3,8 +3,9 @@
 Simulated accounts of 60 ad sets over 16 weeks: click and conversion rates wander (autocorrelated,
 of each ad set and of the whole account), weeks have a season, orders are heavy-tailed (lognormal),
 ad sets differ in size. In the planted runs the conversion rate of six ad sets falls by 30 or 50 %
-in the last seven days. The whole chain runs: hypotheses, false discovery rate, sizes, confidence,
-overlaps; what it reports is an insight. The peer is what earlier tools did on the same rows: a
+in the last seven days. The call that a customer makes runs whole: checks of the data, hypotheses
+with shifts of the mix, false discovery rate, sizes, confidence, overlaps; every validated insight
+counts, also one about the account. The peer is what earlier tools did on the same rows: a
 threshold on the change and Welch's t-test on daily ratios below .05, for roas and click rate.
 
 False discovery rates are means over runs of (false / reported), with a 90 % interval from drawing
@@ -24,14 +25,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from adsbench.diagnose.hypotheses import singles, sort_out
-from adsbench.diagnose.overlap import take
+from adsbench.diagnose.breaks import Evidence, breaks
+from adsbench.diagnose.insights import diagnose
+from adsbench.diagnose.questions import Case
 from adsbench.diagnose.thresholds import DiagnoseSettings
-from adsbench.diagnose.views import views, window
+from adsbench.diagnose.views import inside, window
 from adsbench.stats.compare import CompareSettings
 
 DAYS, SEGMENTS, HIT = 112, 60, 6
-SETTINGS, YARD = DiagnoseSettings(), CompareSettings()
+SETTINGS = DiagnoseSettings()
+YARD = SETTINGS.compared(CompareSettings())
 
 
 def wander(rng: np.random.Generator, segments: int, sd: float, memory: float = 0.6) -> np.ndarray:
@@ -76,18 +79,19 @@ def account(seed: int, drop: float) -> tuple[pd.DataFrame, set[str]]:
 
 
 def ours(rows: pd.DataFrame) -> list[tuple[str, bool, float]]:
-    "Insights: the ad set (or the account), whether it fell, its confidence"
+    "Validated insights: the ad set (or the account), whether it fell, its confidence"
     days = window(rows['date'].max(), YARD.baseline_days, YARD.current_days)
-    cut, _ = views({'days_adset': rows}, days, SETTINGS.attributes)
-    tested = sort_out(singles(cut, days.current[1], YARD), SETTINGS)
-    found = []
-    for one in take(tested, cut, days, (SETTINGS, YARD)):
-        first = one.found.loc[one.found['score'].abs().idxmax()]
-        fell = first['own'] < 0 and first['metric'] != 'cpm'
-        found.append(
-            (one.values.get('adset_id', 'account'), fell, float(one.found['confidence'].max()))
+    tables, halves = {'days_adset': rows}, (inside(rows, days.baseline), inside(rows, days.current))
+    seen = breaks(Evidence(rows, None, tables, halves, as_of=days.current[1]), SETTINGS.breaks)
+    asked = Case(tables, days, SETTINGS, YARD, SETTINGS.causes, seen, {'currency': 'EUR'})
+    return [
+        (
+            one.segment.get('ad set', 'account'),
+            one.worse and one.direction == 'down',
+            one.confidence,
         )
-    return found
+        for one in diagnose(asked).validated
+    ]
 
 
 def naive(rows: pd.DataFrame) -> list[tuple[str, bool, float]]:
