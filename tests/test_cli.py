@@ -176,6 +176,7 @@ def test_commands_of_other_parts_are_absent_not_stubbed():
         'ingest',
         'validate',
         'features',
+        'allocate',
         'diagnose',
         'log',
         'report',

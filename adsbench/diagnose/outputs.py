@@ -18,47 +18,21 @@ __all__ = [
     'metadata',
     'progress',
     'recommendations_json',
-    'strict',
-    'written',
 ]
 
 # %% ../../nbs/05_diagnose/31_outputs.ipynb #bb1bdf1a
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from ..data.disk import strict as strict
+from ..data.disk import written
 from ..data.names import Problem, hint
 from .evidence import Diagnosis, as_json
 from .recommendations import Recommendation
 from .summary import summary
-
-
-# %% ../../nbs/05_diagnose/31_outputs.ipynb #d317c096
-def strict(value: Any) -> Any:
-    "A value as JSON takes it: missing and infinite is null, days are ISO"
-    if isinstance(value, Mapping):
-        return {str(name): strict(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(inner) for inner in value]
-    if value is None or value is pd.NaT or value is pd.NA:
-        return None
-    if isinstance(value, pd.Timestamp):
-        return value.isoformat().removesuffix('T00:00:00')
-    if hasattr(value, 'tolist'):
-        return strict(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def written(value: Any, indent: int | None = None) -> str:
-    "JSON text that any strict reader takes and any UTF-8 file holds"
-    text = json.dumps(strict(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
-
 
 # %% ../../nbs/05_diagnose/31_outputs.ipynb #dc03c868
 HEAD = tuple(
