@@ -671,7 +671,7 @@ def test_depth_is_bounded_and_long_flat_conditions_are_fine():
         (0.02, {'utilisation': 0.96}, 1.122, ['utilisation']),
         (0.10, {'utilisation': 0.96}, 1.15, ['utilisation']),
         (0.30, {'utilisation': 0.96}, 1.30, []),
-        (-0.05, {'utilisation': 0.96}, 1.0, ['utilisation']),
+        (-0.05, {'utilisation': 0.96}, 0.95, []),
         (0.30, {'current': 20}, 1.15, ['size of the budget']),
         (-0.30, {'current': 19}, 0.80, ['size of the budget']),
         (0.0, {'target_ratio': 3, 'utilisation': 1, 'current': 5}, 1.0, []),

@@ -51,7 +51,11 @@ class AllocationSettings(Section):
         'platform', description='what is earned for'
     )
     lead_value: float | None = Field(None, gt=0, description='money that a lead is worth')
-    smoothing: float = Field(0.7, gt=0, le=1, description="share of a rule's change that is made")
+    objective: Literal['revenue', 'weights'] = Field(
+        'revenue',
+        description='what the curves maximise: revenue, or the weights of objectives.yaml',
+    )
+    smoothing: float = Field(1.0, gt=0, le=1, description="share of a rule's change that is made")
     overriding: tuple[str, ...] = Field(YOUNG, description='rules that decide beside the curves')
     expires_days: int = Field(7, ge=1, description='days until the numbers behind it are too old')
     shown: int = Field(6, ge=0, description='curves that are kept for pictures')

@@ -33,7 +33,7 @@ class SteerSettings(Section):
     "When a budget may move (allocation.steer in budgets.yaml)"
 
     decrease_odds: float = Field(
-        0.65,
+        0.62,
         ge=0,
         lt=1,
         description='odds of earning less than the price, from which a budget may fall',
@@ -109,7 +109,7 @@ def steer(
     "Budgets toward the best ones, where the evidence allows and the step is worth it"
     wishes, aims = asked
     _, price = best(curves, box, aims)
-    odds = below(curves, box.now, price[..., None] - aims.linear)
+    odds = below(curves, box.now, np.maximum(price[..., None] - aims.linear, 0))
     sure = box._replace(
         low=np.where(
             odds >= settings.decrease_odds,

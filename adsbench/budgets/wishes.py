@@ -78,7 +78,8 @@ def deciding(
 def aims(told: pd.DataFrame, revenue: float, house: House) -> Aims:
     "What the next unit of money brings beside revenue, in units of marginal roas"
     weights = house.objectives.weights
-    if not weights.roas or not revenue > 0:
+    revenue_only = house.budgets.allocation.objective == 'revenue'
+    if revenue_only or not weights.roas or not revenue > 0:
         return Aims()
     worth = revenue / weights.roas
     now = told['current'].to_numpy('float64')

@@ -38,7 +38,8 @@ def utilised(factor: np.ndarray, inputs: pd.DataFrame, settings: RuleSettings) -
     rules, used = settings.decision_rules, inputs['utilisation'].to_numpy('float64')
     idle = (used < rules.idle_below) & (factor > 1)
     top = np.maximum(factor, 1 + settings.parameters['aggressive_up'].now)
-    raised = np.where(used > rules.full_above, np.minimum(factor * rules.full_factor, top), factor)
+    full = (used > rules.full_above) & (factor > 1)
+    raised = np.where(full, np.minimum(factor * rules.full_factor, top), factor)
     return np.where(idle, 1 + (factor - 1) * rules.idle_factor, raised)
 
 
