@@ -5,12 +5,14 @@ import io
 import json
 import sys
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
 import pandas as pd
 
+from adsbench.data import columns, layers
 from adsbench.reports import cli
 
 HEADER = [
@@ -29,6 +31,18 @@ HEADER = [
     'revenue',
 ]
 WEEK = 7
+PAGES: dict[tuple[Path, str], dict] = {}
+
+
+READER = layers.read_yaml
+
+
+def read_yaml(path: Path) -> dict:
+    "The program's own reader, which reads a text only once: a test runs many commands"
+    key = path, path.read_text(encoding='utf-8-sig')
+    if key not in PAGES:
+        PAGES[key] = READER(path)
+    return deepcopy(PAGES[key])
 
 
 class Answer(NamedTuple):
@@ -51,6 +65,8 @@ def adsbench(root: Path, *words: object) -> Answer:
     code = 0
     with (
         mock.patch.object(sys, 'argv', line),
+        mock.patch.object(layers, 'read_yaml', read_yaml),
+        mock.patch.object(columns, 'read_yaml', read_yaml),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -74,7 +90,7 @@ class Adset(NamedTuple):
     reach: float = 400.0
     shares: tuple[float, ...] = (0.5, 0.5)  # of spend, by ad
     better: tuple[float, ...] = (1.4, 0.6)  # roas of each ad over that of the ad set
-    days: tuple[int, ...] = tuple(range(45))  # days before the last one on which it ran
+    days: tuple[int, ...] = tuple(range(33))  # days before the last one on which it ran
     budget: float | None = 10.0
     level: str = 'adset'
     status: str = 'ACTIVE'
@@ -144,6 +160,12 @@ def take(root: Path, name: str, text: str, snapshot: str, *words: str) -> dict:
     said = adsbench(root, 'ingest', path, *given, '--json')
     assert said.code == 0, said.err
     return said.json
+
+
+def account(root: Path, sets: Iterable[Adset], last: str, snapshot: str, *words: str) -> None:
+    "An account from one call with both of its exports"
+    (root / 'adsets.csv').write_text(adsets_csv(sets), encoding='utf-8')
+    take(root, 'days.csv', days_csv(sets, last), snapshot, str(root / 'adsets.csv'), *words)
 
 
 def write(root: Path, part: str, text: str, platform: str = 'meta') -> None:

@@ -13,7 +13,7 @@ from ..data.money import offset
 from ..rules.guardrails import Bounds, box
 from .certificate import shadow
 from .divide import Division, divide
-from .draws import earned
+from .draws import Draws, earned
 from .projection import fill
 from .response import Response, outcome, slopes, span
 from .state import Case
@@ -72,15 +72,14 @@ def curves_of(response: Response | None, rows: pd.DataFrame, most: int) -> pd.Da
         place, row = response.units.get_loc(unit), rows.loc[unit]
         near = [row['known_low'], row['known_high'], row['current'], row['proposed']]
         budgets = np.unique(np.concatenate([STEPS * row['current'], near]))
-        drawn = np.stack(
-            [earned(response.possible, np.full(len(response.units), b))[:, place] for b in budgets]
-        )
-        low, high = span(drawn.T, response.width)
+        one = Draws(*(part[:, [place]] for part in response.possible))
+        drawn = earned(one, budgets)
+        low, high = span(drawn, response.width)
         seen = (budgets >= row['known_low']) & (budgets <= row['known_high'])
         page = {
             'unit': unit,
             'budget': budgets,
-            'value': drawn.mean(1),
+            'value': drawn.mean(0),
             'low': low,
             'high': high,
             'observed': seen,
@@ -89,12 +88,12 @@ def curves_of(response: Response | None, rows: pd.DataFrame, most: int) -> pd.Da
     return pd.concat(pages, ignore_index=True) if pages else pd.DataFrame(columns=columns)
 
 
-def binding(told: pd.DataFrame, response: Response | None, division: Division) -> pd.DataFrame:
+def binding(case: Case, response: Response | None, division: Division) -> pd.DataFrame:
     "limit, side, units, shadow, words: what each limit costs, the dearest first"
-    columns = ['limit', 'side', 'units', 'shadow', 'words']
+    per, columns = offset(case.now.currency), ['limit', 'side', 'units', 'shadow', 'words']
     if response is None or division.certificate:
         return pd.DataFrame(columns=columns)
-    slope = slopes(response, told['current'])['marginal']
+    slope = slopes(response, division.budgets / per)['marginal']
     stopped = division.verbs.isin(['freeze', 'retest'])
     held = Bounds(*(part[~stopped] for part in division.bounds))
     return shadow(slope[~stopped], division.budgets[~stopped], held, division.price)[columns]

@@ -11,6 +11,7 @@ __all__ = [
     'ResponseSettings',
     'Worth',
     'cleaned',
+    'dispersion',
     'exposure',
     'fit',
     'levels',
@@ -177,9 +178,24 @@ def moments(bought: np.ndarray, paid: np.ndarray, least: float) -> tuple[np.ndar
 
 
 # %% ../../nbs/07_budgets/01_curves.ipynb #5e1e74ef
+def dispersion(history: History, weight: np.ndarray, settings: ResponseSettings) -> np.ndarray:
+    "How much more days vary than Poisson counts do, at least 1; one number an account"
+    spend = levels(history.spend, settings.level_days) * history.reported
+    paid = (weight * spend).sum(-1, keepdims=True)
+    rate = (weight * history.purchases).sum(-1, keepdims=True) / np.maximum(paid, TINY)
+    mean = rate * spend
+    used = (weight > 0) & (mean > 0)
+    free = used.sum((-1, -2)) - used.any(-1).sum(-1)
+    misses = np.where(used, (history.purchases - mean) ** 2, 0.0).sum((-1, -2))
+    usual = np.where(used, mean, 0.0).sum((-1, -2)) * free / np.maximum(used.sum((-1, -2)), 1)
+    return np.maximum(misses / np.maximum(usual, TINY), 1.0) * (free > 0) + (free <= 0)
+
+
+# %% ../../nbs/07_budgets/01_curves.ipynb #dc560961
 def fit(history: History, settings: ResponseSettings) -> Curves:
     "The curves of every ad set; without any day an ad set has the account's prior"
     weight, history = weights(history, settings), cleaned(history)
+    weight = weight / dispersion(history, weight, settings)[..., None, None]
     grid, prior = np.array(settings.shapes), np.array(settings.usual) / sum(settings.usual)
     factor = weekdays(history, weight, settings) * history.reported
     paid = weight * (history.spend > 0)

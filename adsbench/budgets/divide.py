@@ -6,12 +6,15 @@
 __all__ = [
     'HELD',
     'NEAR',
+    'ROUNDS',
     'TINY',
     'Division',
     'boxed',
     'divide',
     'exact',
     'gated',
+    'refused',
+    'settled',
     'steered',
     'stops',
     'total_of',
@@ -32,13 +35,13 @@ from .optimum import Aims, Box, best
 from .projection import fill, project
 from .response import Response
 from .state import Case, House
-from .steer import Steered, given_back, steer
+from .steer import Steered, given_back, possible, steer
 from .wishes import Wishes, aims, deciding
 
 
 # %% ../../nbs/07_budgets/16_divide.ipynb #4612c3f0
 def stops(told: pd.DataFrame, now: Now, house: House) -> pd.DataFrame:
-    "The freezes and retests that the gate lets pass: verb and proposed (money a day), by unit"
+    "Freezes and retests as the gate lets them pass: verb, proposed (money a day), held_by, by unit"
     asked = told[told['safety'].isin(['freeze', 'retest'])]
     actions = pd.DataFrame(
         {
@@ -49,9 +52,8 @@ def stops(told: pd.DataFrame, now: Now, house: House) -> pd.DataFrame:
         asked.index,
     )
     if actions.empty:
-        return actions
-    passed = gate(actions, told, now, house.policy.guardrails)
-    return passed[passed['verb'] == asked['safety']][['verb', 'proposed']]
+        return actions.assign(held_by=None)
+    return gate(actions, told, now, house.policy.guardrails)
 
 
 # %% ../../nbs/07_budgets/16_divide.ipynb #5046ffbe
@@ -87,6 +89,40 @@ def total_of(case: Case, edges: pd.DataFrame) -> tuple[int, list[str]]:
             f'The limits allow no total below {money(total)} a day; {money(total - wanted)} more than wanted.'
         )
     return total, notes
+
+
+# %% ../../nbs/07_budgets/16_divide.ipynb #0ab3e462
+ROUNDS = 3  # a lower total lowers the shares, which rarely lowers the total again
+
+
+def settled(
+    case: Case, told: pd.DataFrame, stopped: pd.DataFrame
+) -> tuple[Case, Bounds, list[str]]:
+    "The case with the total that the limits can hold, those limits, and notes"
+    wanted, said = case.now.total, list[str]()
+    bounds = walls(told, case.now, case.house, stopped)
+    for _ in range(ROUNDS):
+        total, _ = total_of(case, box(bounds))
+        if total >= case.now.total or case.asked_total:
+            break
+        case = case._replace(now=case.now._replace(total=total))
+        bounds = walls(told, case.now, case.house, stopped)
+    total, said = total_of(case._replace(now=case.now._replace(total=wanted)), box(bounds))
+    return case._replace(now=case.now._replace(total=total)), bounds, said
+
+
+def refused(held: pd.DataFrame) -> list[str]:
+    "A sentence about stops and returns that the gate held back"
+    if held.empty:
+        return []
+    names = sorted({name for by in held['held_by'] for name in by})
+    why = ', '.join(name.replace('_', ' ') for name in names)
+    extra = (
+        ' Half of the money at once looks like broken tracking: check that first.'
+        if 'mass_pause' in names
+        else ''
+    )
+    return [f'Freezes or retests held back by the guardrails: {len(held)} ({why}).{extra}']
 
 
 # %% ../../nbs/07_budgets/16_divide.ipynb #c17b2b51
@@ -138,8 +174,11 @@ def steered(
     decided, settings = deciding(wishes, told, response, case.house), case.house.budgets.allocation
     asked = wishes.table['ruled'].where(decided).to_numpy('float64')
     if response is None:
-        clipped = np.clip(np.nan_to_num(asked), box.low, box.high)
-        budgets = given_back(fill(clipped, box.low, box.high, box.total), box, settings.steer)
+        wish = np.clip(np.where(np.isnan(asked), box.now, asked), box.low, box.high)
+        least = np.maximum(box.low, np.minimum(np.minimum(box.now, wish), box.high))
+        room = possible(box._replace(low=least), box)
+        near = lambda box: fill(np.clip(wish, box.low, box.high), box.low, box.high, box.total)
+        budgets = given_back(near(room), room, settings.steer, near)
         none = np.full(len(told), np.nan)
         return Steered(budgets, np.array(np.nan), none, box), (none, np.nan), decided
     wanted = aims(told, float(revenue(response.curves, box.now).sum()), case.house)
@@ -168,11 +207,14 @@ def gated(case: Case, told: pd.DataFrame, budgets: pd.Series, verbs: pd.Series) 
 def divide(case: Case, told: pd.DataFrame, response: Response | None, wishes: Wishes) -> Division:
     "The budgets of all units that take part, or a certificate that there are none"
     per, house = offset(case.now.currency), case.house
-    stopped = stops(told, case.now, house)
-    bounds = walls(told, case.now, house, stopped)
-    edges, current = box(bounds), (told['current'] * per).round()
-    total, notes = total_of(case, edges)
-    proof = certificate(bounds, total, case.now.currency)
+    asked = stops(told, case.now, house)
+    stopped = asked[asked['verb'] != 'hold']
+    current = (told['current'] * per).round()
+    case, bounds, notes = settled(case, told, stopped)
+    edges, total = box(bounds), case.now.total
+    notes += refused(asked[asked['verb'] == 'hold'])
+    live = edges['high'] > 0  # what stands at 0 and stays there forbids nothing
+    proof = certificate(Bounds(*(part[live] for part in bounds)), total, case.now.currency)
     verbs = pd.Series('hold', told.index)
     none = pd.Series(np.nan, told.index)
     if proof:

@@ -18,6 +18,7 @@ __all__ = [
 import pandas as pd
 
 from ..data.disk import written
+from ..data.money import offset
 from .plan import MOVES, Plan
 
 # %% ../../nbs/07_budgets/21_files.ipynb #93a909dc
@@ -56,7 +57,8 @@ def bulk_edit(plan: Plan) -> str:
     "The text of bulk_edit.csv: one row a change, ids, names, the new budget or status"
     rows = plan.decisions[plan.decisions['verb'].isin(MOVES)]
     own, stop = rows['level'].eq('adset'), rows['verb'].eq('freeze')
-    amount = rows['proposed'].map('{:.2f}'.format).where(~stop, '')
+    digits = 0 if offset(plan.about['currency']) == 1 else 2
+    amount = rows['proposed'].map(f'{{:.{digits}f}}'.format).where(~stop, '')
     back = rows['verb'].eq('retest').map({True: 'ACTIVE', False: ''})
     status = back.where(~stop, 'PAUSED')
     table = pd.DataFrame(

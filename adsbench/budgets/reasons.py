@@ -11,6 +11,7 @@ __all__ = [
     'PROOF',
     'SAME',
     'SMALL',
+    'STUCK',
     'UNSURE',
     'cited',
     'limit_of',
@@ -43,14 +44,23 @@ def limit_of(told: pd.DataFrame, division: Division, wishes: Wishes, case: Case)
     now = (told['current'] * per).round()
     far = (wish - now).abs() >= steer.least_change * now
     at_high = (budgets >= edges['high']) & (wish >= budgets) & (far | (edges['high'] <= now))
-    at_low = (budgets <= edges['low']) & (wish <= budgets) & (far | (edges['low'] >= now))
+    at_low = (
+        (budgets <= edges['low'])
+        & (edges['low'] > 0)
+        & (wish <= budgets)
+        & (far | (edges['low'] >= now))
+    )
     still = budgets == now
     unsure = still & far & (wish < now) & (division.odds < steer.decrease_odds)
     stuck = (still & (edges['high'] <= now) & (edges['low'] >= now), edges['high_by'])
     cases = [stuck, (at_high, edges['high_by']), (at_low, edges['low_by'])]
-    cases += [(unsure, 'evidence'), (still & ~far, 'small step'), (still & (wish > now), 'total')]
+    cases += [
+        (unsure, 'evidence'),
+        (still & ~far & (wish != now), 'small step'),
+        (still & (wish > now), 'total'),
+    ]
     named = np.select([which for which, _ in cases], [name for _, name in cases], '')
-    gone = division.verbs.isin(['freeze', 'retest']).to_numpy()
+    gone = division.verbs.isin(['freeze', 'retest']).to_numpy() | (division.certificate is not None)
     return pd.Series(np.where(gone, '', named), told.index, dtype='str')
 
 
@@ -61,6 +71,9 @@ BY_HAND = {
     'exclude': 'Left out by hand (adsets.yaml).',
 }
 SMALL = 'What would move is less than {step:.0%} of its budget: not worth an edit.'
+STUCK = (
+    'No budgets sum to the total within the limits, so nothing is changed (see the certificate).'
+)
 SAME = 'The total stays, and no other budget gives up enough for it.'
 UNSURE = 'It seems to bring less than the account, but the odds of that are only {odds:.0%} ({needed:.0%} are asked for a decrease).'
 
@@ -83,7 +96,9 @@ def sentence(row: dict[str, Any], division: Division, case: Case) -> str:
     "The reason of one unit, from its row of the decisions"
     steer, guard = case.house.budgets.allocation.steer, case.house.policy.guardrails
     said = slope_words(row, division.price, case.now.currency)
-    rule = f'{row["because"].rstrip(".")}.' if row['rule'] else ''
+    rule = f'{row["because"].rstrip(".")}.'
+    if division.certificate:
+        return STUCK
     if row['verb'] in ('freeze', 'keep_frozen', 'retest'):
         return f'{str(row["safety_reason"]).capitalize()}.'
     if row['by_hand']:

@@ -117,10 +117,11 @@ def respond(
     "Fit the curves of one account; raises Problem when no day has both spend and purchases"
     table = valued(known.days, value)
     both = table[table[['spend', 'purchases']].notna().all(axis='columns')]
-    if both.empty or both['revenue'].isna().all():
+    recent = both[both['date'] > known.as_of - pd.Timedelta(days=settings.history_days)]
+    if not (recent['purchases'].sum() > 0 and recent['revenue'].sum() > 0):
         raise Problem(
-            'no day has spend, purchases and revenue, so no response can be learnt; export purchases and '
-            'their conversion value by day, or use --method rules'
+            'no recent day has spend, purchases and revenue above 0, so no response can be learnt; export '
+            'purchases and their conversion value by day, or use --method rules'
         )
     curves = account(fit(history(known._replace(days=table), settings), settings))
     possible = draws(curves, settings.draws, seed)
@@ -187,7 +188,8 @@ class Moves(NamedTuple):
 
 def moves(response: Response, now: pd.Series, then: pd.Series) -> Moves:
     "What each unit's change of budget brings beside the account's price of money"
-    known = (within(response, now) & within(response, then)).to_numpy()
+    there = within(response, then) | then.eq(0)  # what is not spent earns nothing, for sure
+    known = (within(response, now) & there).to_numpy()
     old, new = (side.to_numpy('float64') for side in (now, then))
     weight = np.where(known, old, 0.0)
     weight = weight / max(weight.sum(), TINY)

@@ -10,6 +10,7 @@ __all__ = [
     'BudgetSettings',
     'Case',
     'House',
+    'earned',
     'people',
     'state',
 ]
@@ -23,6 +24,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from ..data.names import Problem
 from ..data.settings import Section
 from ..features.ratios import ratio
 from ..rules.evidence import evidence, safety
@@ -33,7 +35,7 @@ from .curves import ResponseSettings
 from .media import TotalsSettings
 from .objectives import AdsetSettings, ObjectiveSettings, checked
 from .pacing import PacingSettings
-from .response import PLATFORM, Value
+from .response import PLATFORM, Value, valued
 from .steer import SteerSettings
 
 # %% ../../nbs/07_budgets/14_state.ipynb #67ef7844
@@ -97,14 +99,26 @@ class Case(NamedTuple):
     value: Value = PLATFORM
     asked_total: bool = False  # the total was asked for, so that it must be met
     about: Mapping[str, Any] = NOTHING
+    ids: tuple[str, ...] = ()  # every ad set and campaign the account ever had
+    notes: tuple[str, ...] = ()
+    spend: pd.DataFrame | None = None  # date, spend of the whole account, for the month
     seed: int = 0
 
 
 # %% ../../nbs/07_budgets/14_state.ipynb #ddec7b32
-def people(units: pd.DataFrame, settings: AdsetSettings) -> pd.DataFrame:
+def people(case: Case) -> pd.DataFrame:
     "What people decided for units, by unit; raises for an id that the account never had"
-    ids = [*units.index, *units.get('adset_id', pd.Series(dtype='str')).dropna()]
+    units, settings = case.units, case.house.adsets
+    ids = [*units.index, *units.get('adset_id', pd.Series(dtype='str')).dropna(), *case.ids]
     return checked(settings, dict.fromkeys(map(str, ids))).reindex(units.index.astype('str'))
+
+
+def earned(case: Case) -> pd.DataFrame:
+    "The days with what the account earns for; nothing is proved where leads have no known value"
+    try:
+        return valued(case.days, case.value)
+    except Problem:
+        return case.days.assign(purchases=np.nan, revenue=np.nan)
 
 
 def state(case: Case) -> pd.DataFrame:
@@ -114,7 +128,7 @@ def state(case: Case) -> pd.DataFrame:
     past = executed(case.changes, units, case.now.at, past_rules)
     told = units.join(past[past.columns.difference(units.columns)])
     told['learning_status'] = learning(told, case.days, case.as_of, past_rules)
-    fixed = people(units, case.house.adsets).set_axis(units.index)
+    fixed = people(case).set_axis(units.index)
     told = told.join(fixed[fixed.columns.difference(told.columns)])
     own = fixed['target_roas'].notna() & told.get('roas_7d', pd.Series(np.nan, told.index)).notna()
     if own.any():
@@ -122,7 +136,7 @@ def state(case: Case) -> pd.DataFrame:
         told['target_ratio'] = goal.where(own, told.get('target_ratio', np.nan))
         told['health'] = goal.clip(0, 1).where(own, told.get('health', np.nan))
     since = told.get('resumed_at', pd.Series(pd.NaT, told.index))
-    proof = evidence(case.days, told.assign(since=since), case.as_of, policy.safety_rules)
+    proof = evidence(earned(case), told.assign(since=since), case.as_of, policy.safety_rules)
     seen = told.assign(roas=told.get('roas_7d', np.nan))
     verdict = safety(seen, proof, past, policy.safety_rules)
     proof = proof[proof.columns.difference(told.columns)]

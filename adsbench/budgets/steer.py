@@ -10,18 +10,20 @@ __all__ = [
     'given_back',
     'narrowed',
     'possible',
+    'quiet_median',
     'room',
     'steer',
 ]
 
 # %% ../../nbs/07_budgets/11_steer.ipynb #7716b163
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from ..data.settings import Section
-from .curves import Curves
+from .curves import TINY, Curves
 from .draws import below
 from .optimum import NONE, Aims, best
 from .optimum import Box as Box
@@ -41,7 +43,7 @@ class SteerSettings(Section):
     least_change: float = Field(
         0.05, ge=0, lt=1, description='a smaller change is no edit worth making'
     )
-    passes: int = Field(3, ge=0, le=20, description='rounds in which small changes are given back')
+    passes: int = Field(6, ge=0, le=20, description='rounds in which small changes are given back')
 
 
 # %% ../../nbs/07_budgets/11_steer.ipynb #fb84c3ba
@@ -55,12 +57,11 @@ ROUNDING = 1e-9  # relative; sums of floats
 
 
 def possible(narrow: Box, wide: Box) -> Box:
-    "The narrow box in accounts where it leaves room for the total, the wide one elsewhere"
-    fits = room(narrow)[..., None]
-    sides = {
-        side: np.where(fits, getattr(narrow, side), getattr(wide, side)) for side in ('low', 'high')
-    }
-    return wide._replace(**sides)
+    "The narrow box where it has room for the total; else the wide one, in the way the total goes"
+    fits, over = room(narrow)[..., None], (narrow.low.sum(-1) > narrow.total)[..., None]
+    falling = np.where(over, np.minimum(narrow.low, wide.high), wide.high)
+    low = np.where(fits, narrow.low, wide.low)
+    return wide._replace(low=low, high=np.where(fits, narrow.high, falling))
 
 
 # %% ../../nbs/07_budgets/11_steer.ipynb #43c8b35b
@@ -82,21 +83,32 @@ class Steered(NamedTuple):
     box: Box  # the one that was used
 
 
-def given_back(budgets: np.ndarray, box: Box, settings: SteerSettings) -> np.ndarray:
-    "Budgets whose small changes are taken back, as far as the total allows"
+def given_back(
+    budgets: np.ndarray, box: Box, settings: SteerSettings, close: Callable[[Box], np.ndarray]
+) -> np.ndarray:
+    "Budgets whose small changes are taken back, as far as the total allows; `close` divides the rest"
+    free = (box.now >= box.low) & (box.now <= box.high) & (box.now > 0)
     for _ in range(settings.passes):
-        small = np.abs(budgets - box.now) < settings.least_change * box.now
-        still = small & (box.now >= box.low) & (box.now <= box.high)
-        fixed = box._replace(
-            low=np.where(still, box.now, box.low), high=np.where(still, box.now, box.high)
-        )
-        there = room(fixed)[..., None]
-        budgets = np.where(
-            there,
-            fill(np.clip(budgets, fixed.low, fixed.high), fixed.low, fixed.high, box.total),
-            budgets,
-        )
+        size = np.where(free, np.abs(budgets - box.now) / np.maximum(box.now, TINY), np.inf)
+        small = size < settings.least_change
+        moving = np.where(small & (size > ROUNDING), size, np.nan)
+        half = np.nan_to_num(quiet_median(moving))[..., None]
+        left = np.full(half.shape, True)
+        for still in (small, small & (size <= half)):
+            low, high = (np.where(still, box.now, side) for side in (box.low, box.high))
+            fixed = box._replace(low=low, high=high)
+            there = room(fixed)[..., None] & left
+            if there.any():
+                budgets, left = np.where(there, close(fixed), budgets), left & ~there
     return budgets
+
+
+def quiet_median(values: np.ndarray) -> np.ndarray:
+    "Median on the last axis without the missing; missing where all are"
+    place = np.sort(values, -1)  # missing values come last
+    count = (~np.isnan(values)).sum(-1)
+    at = np.maximum((count - 1) // 2, 0)[..., None]
+    return np.take_along_axis(place, at, -1)[..., 0]
 
 
 # %% ../../nbs/07_budgets/11_steer.ipynb #34950584
@@ -118,11 +130,9 @@ def steer(
         )
     )
     used = possible(sure, box)
-    if wishes is None:
-        budgets, _ = best(curves, used, aims)
-    elif np.isnan(wishes).any():
+    close = lambda box: best(curves, box, aims)[0]
+    if wishes is not None and np.isnan(wishes).any():
         used = possible(narrowed(used, wishes), used)
-        budgets, _ = best(curves, used, aims)
-    else:
-        budgets = fill(np.clip(wishes, used.low, used.high), used.low, used.high, used.total)
-    return Steered(given_back(budgets, used, settings), price, odds, used)
+    elif wishes is not None:
+        close = lambda box: fill(np.clip(wishes, box.low, box.high), box.low, box.high, box.total)
+    return Steered(given_back(close(used), used, settings, close), price, odds, used)

@@ -88,7 +88,7 @@ def aims(told: pd.DataFrame, revenue: float, house: House) -> Aims:
     used = np.minimum(np.nan_to_num(column('utilisation'), nan=1.0), 1.0)
     linear = weights.ctr * clicks / max((clicks * now).sum(), TINY)
     linear = linear + weights.utilisation * used / max((used * now).sum(), TINY)
-    pull = 2 * weights.stability / np.maximum(now * now.sum(), TINY)
+    pull = np.where(now > 0, 2 * weights.stability / np.maximum(now * now.sum(), TINY), 0.0)
     return Aims(worth * linear, worth * pull, now)
 
 

@@ -113,12 +113,19 @@ def daily_sales(orders: pd.DataFrame, settings: OrderSettings) -> pd.Series:
     return sold.reindex(pd.date_range(sold.index.min(), last), fill_value=0.0)
 
 
+def _named(parts: pd.DataFrame) -> bool:
+    "Whether every row of an ad set has its id; exports without ids have names only"
+    return 'adset_id' in parts and bool(parts['adset_id'].notna().all())
+
+
 def read_all(place: Place) -> dict[str, pd.DataFrame]:
     "The stored tables that features read; of ad sets every snapshot, for budgets as they were"
     tables = grains.stored(place)
     for name in ('ads', 'creatives', 'orders', 'adsets'):
         if has_table(place, name):
-            tables[name] = read_parts(place, name) if name == 'adsets' else read_table(place, name)
+            tables[name] = read_table(place, name)
+            if name == 'adsets' and len(parts := read_parts(place, name)) and _named(parts):
+                tables[name] = parts  # raw parts of an export without ids cannot be told apart
     return tables
 
 

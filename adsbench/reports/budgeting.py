@@ -9,12 +9,14 @@ __all__ = [
     'PART',
     'Asked',
     'edits_of',
+    'ever',
     'gather',
     'house_of',
     'keep',
     'moment',
     'moved',
     'planned',
+    'reported',
     'value_of',
 ]
 
@@ -33,7 +35,7 @@ from ..budgets.objectives import AdsetSettings, ObjectiveSettings
 from ..budgets.plan import Plan
 from ..budgets.response import PLATFORM, Value
 from ..budgets.state import BudgetSettings, Case, House
-from ..budgets.units import NO_BUDGET, unit_days, units
+from ..budgets.units import NO_BUDGET, unheld, unit_days, units
 from ..data.disk import Place, digest, write_json
 from ..data.grains import last_complete_day
 from ..data.layers import Layers, read_layers
@@ -41,8 +43,9 @@ from ..data.money import offset, one_to_minor
 from ..data.names import Problem, inside
 from ..data.reconcile import OrderSettings, agreement, reconcile
 from ..data.settings import Account, section
-from ..data.store import has_table, read_table
-from ..diagnose.case import curve_of, finest
+from ..data.store import has_table, read_parts, read_table
+from ..diagnose.case import finest
+from ..features.maturity import MaturitySettings, reporting_curve
 from ..features.table import Facts, FeatureSettings, features, read_all
 from ..features.table import gather as gather_facts
 from ..rules.guardrails import Now
@@ -115,14 +118,38 @@ def value_of(
 
 
 # %% ../../nbs/14_reports/26_budgeting.ipynb #90ad9187
-def edits_of(place: Place, facts: Facts) -> pd.DataFrame | None:
+def edits_of(place: Place, facts: Facts, now: pd.Timestamp) -> pd.DataFrame | None:
     "The log of edits, else what two exports of the ad sets imply; None when nobody can say"
     if has_table(place, 'changes'):
         return read_table(place, 'changes')
     if facts.adsets is None or 'snapshot_at' not in facts.adsets:
         return None
-    edits = inferred(facts.adsets)
+    edits = inferred(facts.adsets[facts.adsets['snapshot_at'] <= now + pd.Timedelta(days=1)])
     return edits if len(edits) else None
+
+
+def reported(
+    place: Place, name: str, settings: MaturitySettings, morning: pd.Timestamp
+) -> pd.Series | None:
+    "Share of purchases that is reported by the age of a day, from exports known by then; else None"
+    if not (place.tables / 'parts' / name).is_dir():
+        return None
+    parts = read_parts(place, name)
+    if 'snapshot_at' not in parts:
+        return None
+    known = parts[parts['snapshot_at'] <= morning + pd.Timedelta(days=1)]
+    local = known['snapshot_at'].dt.tz_convert(morning.tz)
+    curve = reporting_curve(known.assign(snapshot_at=local), settings)
+    found = curve[curve['measure'] == 'purchases']
+    return found.set_index('age')['reported'] if len(found) else None
+
+
+def ever(facts: Facts) -> tuple[str, ...]:
+    "Every ad set and campaign that the account ever had"
+    pages = [*facts.days.values(), *([] if facts.adsets is None else [facts.adsets])]
+    names = ('adset_id', 'campaign_id')
+    found = {str(one) for page in pages for n in names if n in page for one in page[n].dropna()}
+    return tuple(sorted(found))
 
 
 def moment(place: Place, as_of: pd.Timestamp, account: Account, total: float | None) -> Now:
@@ -151,14 +178,13 @@ def gather(place: Place, asked: Asked = AS_SET, layers: Layers | None = None) ->
         raise Problem(NO_BUDGET)
     held = units(features(facts, as_of, settings), facts.adsets, as_of)
     days = unit_days(facts.days, held, as_of)
-    curve = curve_of(place, name, account, settings.maturity)
-    lag = (
-        curve[curve['measure'] == 'purchases'].set_index('age')['reported'] if len(curve) else None
-    )
     now = moment(place, as_of, account, asked.total)
+    lag = reported(place, name, settings.maturity, now.at.tz_convert(account.timezone))
     value = value_of(tables, facts, as_of, (house, orders))
     about: dict[str, Any] = {'customer': place.customer, 'platform': place.platform}
-    case = Case(held, days, as_of, now, house, edits_of(place, facts), lag, value)
+    case = Case(held, days, as_of, now, house, edits_of(place, facts, now.at), lag, value)
+    whole = next(iter(facts.days.values()))[['date', 'spend']]
+    case = case._replace(ids=ever(facts), notes=tuple(unheld(facts.adsets, as_of)), spend=whole)
     return case._replace(asked_total=asked.total is not None, about=about, seed=asked.seed)
 
 

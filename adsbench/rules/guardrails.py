@@ -103,7 +103,7 @@ def decided(
     budget, ways = moved(case, bounds, asked, settings)
     stops = pauses(case, bounds, verbs, settings)
     free = pausing & ~np.any(list(stops.values()), axis=0)
-    most = settings.pauses.max_share * case.now.total
+    most = settings.pauses.max_share * case.now.total  # of what is spent today
     stops['mass_pause'] = free & (case.current[pausing].sum() > most)
     goal = np.where(moving, budget, case.current)
     goal = np.where(free & ~stops['mass_pause'], 0, goal)
@@ -152,7 +152,8 @@ def gate(
     fit = np.flatnonzero(~np.any(list(wrong.values()), axis=0))
     asked, whole, bounds = actions.iloc[fit], case_of(valid, now), limits(valid, now, settings)
     place = valid.index.get_indexer(asked.index)
-    case = whole._replace(state=valid.iloc[place], current=whole.current[place])
+    spent = now._replace(total=int(whole.current.sum()))  # a mass pause is one of what runs today
+    case = whole._replace(state=valid.iloc[place], current=whole.current[place], now=spent)
     bounds = Bounds(*(part.iloc[place] for part in bounds))
     goal, held = decided(case, bounds, asked, settings)
     verb, proposed = (made[c].to_numpy('object') for c in ('verb', 'proposed'))
