@@ -367,7 +367,7 @@ def test_a_a_also_with_one_retest():
     case = account([0.0] + [50.0] * 39, [0.04] * 40, changes=paused('u000', 20))
     told, division = divided(frozen(case, 'u000', 20.0))
     assert division.verbs['u000'] == 'retest' and division.budgets['u000'] == 2000
-    assert (division.budgets < 100 * told['current']).mean() <= 0.1
+    assert (division.budgets < 100 * told['current']).mean() <= 0.15, 'a few pay, the rest stays'
 
 
 def fault(reason: str):

@@ -201,6 +201,7 @@ def moves(response: Response, now: pd.Series, then: pd.Series) -> Moves:
     return Moves(mean, drawn, known)
 
 
+# %% ../../nbs/07_budgets/10_response.ipynb #6f7a860d
 def gains(response: Response, now: pd.Series, then: pd.Series) -> pd.DataFrame:
     "By unit: gain, gain_low, gain_high of revenue a day, confidence; missing where unknown"
     found = moves(response, now, then)

@@ -122,11 +122,11 @@ def units(
         rows = rows.astype(dict.fromkeys(flags, 'float64'))
         fresh = rows.columns.difference([*mine.columns, 'budget', 'date'])
         pages.append(mine.join(rows[fresh]))
-    found = pd.concat([page for page in pages if len(page)])
+    found = pd.concat([page for page in pages if len(page)]).copy()  # one block: joined to often
     off = found['status'].isin(OFF) if 'status' in found else pd.Series(False, found.index)
     quiet = off & found.get('spend_28d', pd.Series(np.nan, found.index)).fillna(0).eq(0)
     found = found.assign(current=found['budget'].astype('float64').mask(off, 0.0))[~quiet]
-    return found.rename_axis('unit').sort_index().copy()  # one block: it is joined to often
+    return found.rename_axis('unit').sort_index()
 
 
 # %% ../../nbs/07_budgets/09_units.ipynb #24011513

@@ -152,7 +152,7 @@ def gate(
     fit = np.flatnonzero(~np.any(list(wrong.values()), axis=0))
     asked, whole, bounds = actions.iloc[fit], case_of(valid, now), limits(valid, now, settings)
     place = valid.index.get_indexer(asked.index)
-    spent = now._replace(total=int(whole.current.sum()))  # a mass pause is one of what runs today
+    spent = now._replace(total=max(now.total, int(whole.current.sum())))  # an empty month has 0
     case = whole._replace(state=valid.iloc[place], current=whole.current[place], now=spent)
     bounds = Bounds(*(part.iloc[place] for part in bounds))
     goal, held = decided(case, bounds, asked, settings)
