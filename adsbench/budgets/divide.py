@@ -62,10 +62,9 @@ def walls(told: pd.DataFrame, now: Now, house: House, stopped: pd.DataFrame) -> 
     found, per = limits(told, now, house.policy.guardrails), offset(now.currency)
     low, high = found.low.assign(stop=0.0), found.high.assign(stop=np.inf)
     held = found.low.columns
-    for unit, row in stopped.iterrows():
-        low.loc[unit, held] = 0.0
-        high.loc[unit, 'stop'] = low.loc[unit, 'stop'] = round(row['proposed'] * per)
-        high.loc[unit, held] = np.inf
+    units, amount = stopped.index, (stopped['proposed'] * per).round()
+    low.loc[units, held], high.loc[units, held] = 0.0, np.inf
+    low.loc[units, 'stop'] = high.loc[units, 'stop'] = amount
     return Bounds(low, high, found.unknown.assign(stop=False))
 
 
