@@ -311,7 +311,7 @@ def divided(case: Case) -> tuple[pd.DataFrame, Division]:
 def each(case: Case, houses: list[House]) -> list[tuple[pd.DataFrame, Division]]:
     "The same for several settings whose curves and state are the same"
     whole, told, _, _ = prepared(case)
-    response, _ = responded(whole, told.index)
+    response, _ = responded(whole, told)
     return [
         (told, divide(whole._replace(house=h), told, response, ruled(told, response, h)))
         for h in houses
@@ -370,11 +370,6 @@ def test_a_a_also_with_one_retest():
     assert (division.budgets < 100 * told['current']).mean() <= 0.15, 'a few pay, the rest stays'
 
 
-def fault(reason: str):
-    "A known fault: the test must fail until it is mended"
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 def test_a_a_of_days_that_vary_more_than_poisson():
     "Spend that wobbles by 10 % and sales in proportion: identical ad sets stay as they are"
     told, division = divided(alike(200, 14, (0.8, 1.1)))
@@ -398,7 +393,6 @@ def test_a_smaller_total_raises_nobody():
     assert not (rows['verb'] == 'increase').any()
 
 
-@fault('steer.given_back: the sum is closed by fill, in proportion, and not by what money brings')
 def test_what_never_sold_is_not_raised():
     "210 of 250 a day sell nothing (and may not be frozen at once): none of it goes to them"
     rows = by_unit(allocate(account(rates=(0.0, 0.0, 0.0, 0.06))))
@@ -439,11 +433,10 @@ def test_an_empty_month_does_not_forbid_a_freeze():
     assert by_unit(allocate(broke)).loc['u002', 'verb'] == 'freeze'
 
 
-@fault('allocate.prepared: excluded units spend on, but their money is not taken off the day')
 def test_what_excluded_units_spend_counts_in_the_month():
     "All that would be spent tomorrow, excluded ones too, fits the day's money"
     case = account()
-    settings = house(cap=month_so_far(case) + 2 * 215 / 0.95, u001={'exclude': True})
+    settings = house(cap=month_so_far(case) + 2 * 235 / 0.95, u001={'exclude': True})
     plan = allocate(case._replace(house=settings))
     assert plan.decisions['proposed'].sum() <= plan.pacing.daily + 0.01
 
@@ -518,7 +511,7 @@ def test_without_a_single_sale_nothing_is_claimed():
     case = account()
     plan = allocate(case._replace(days=case.days.assign(purchases=0.0, revenue=0.0)))
     assert np.isnan(plan.about['gain']) and any('No curve' in note for note in plan.notes)
-    assert not plan.decisions['reason'].str.contains('only 0%').any()
+    assert not plan.decisions['reason'].str.contains('only 0 %').any()
 
 
 def test_far_below_the_budget_nothing_is_claimed():
@@ -527,12 +520,13 @@ def test_far_below_the_budget_nothing_is_claimed():
     assert rows['extrapolates'].all() and rows[['gain', 'marginal', 'confidence']].isna().all(None)
 
 
-@fault('response: curves are read at budgets, though a unit that spends 75 % of it is not moved')
-def test_a_budget_that_is_not_spent_earns_nothing_by_moving():
-    "Cutting a budget of 70 to 59.5 where 50 is spent brings nothing, and no gain is claimed"
+def test_of_a_budget_that_is_not_spent_nothing_is_claimed():
+    "Cutting a budget of 70 where 50 is spent brings nothing: no gain, no move by the curves"
     rows = by_unit(allocate(account(used=0.75, utilisation=0.72)))
-    idle = rows[(rows['move'] < 0) & (rows['proposed'] > rows['spend_7d'] / 7)]
-    assert len(idle) and not (idle['gain'].abs() > 0.5).any()
+    assert rows['gain'].isna().all() and rows['extrapolates'].all() and (rows['move'] == 0).all()
+    one = by_unit(allocate(account(utilisation=[1.0, 1.0, 0.72, 1.0])))
+    assert one['extrapolates'].tolist() == [unit == 'u002' for unit in one.index]
+    assert np.isnan(one.loc['u002', 'gain']) and one.loc['u001', 'move'] > 0
 
 
 def test_shop_and_leads_count_what_they_say():
@@ -623,19 +617,18 @@ def test_doubled_rows_are_refused_in_a_sentence(what):
         allocate(case._replace(**{what: pd.concat([table, table.iloc[:1]])}))
 
 
-@fault('inf passes into the curves: one cell takes the knowledge of all units, without a note')
 @pytest.mark.parametrize('column', ['spend', 'revenue'])
 def test_an_infinite_amount_is_said(column):
     "Refused, or named in a note; never a number with 300 digits"
     with np.errstate(all='ignore'):
         plan = allocate(poisoned(column, np.inf, 1))
-    assert any('infinit' in note for note in plan.notes)
+    assert any('infinit' in note.lower() for note in plan.notes)
 
 
-@fault('objectives.checked knows only units of today: an ad set that went quiet stops everything')
 def test_a_setting_for_an_ad_set_that_left_does_not_stop_the_rest():
     "units() drops what is off and quiet; its line in adsets.yaml must not refuse the whole plan"
-    assert len(allocate(account(settings=house(u900={'exclude': True}))).decisions) == 4
+    gone = account(settings=house(u900={'exclude': True}))._replace(ids=('u900',))
+    assert len(allocate(gone).decisions) == 4
 
 
 @pytest.mark.parametrize(
@@ -680,7 +673,7 @@ def test_a_plan_scores_no_less_than_holding(method):
     for seed in range(1):
         rates = np.random.default_rng(seed).lognormal(-3.0, 0.5, 8)
         case = account([40.0, 50.0, 60.0, 30.0] * 2, rates, settings=house(method), seed=seed)
-        response, _ = responded(case, case.units.index)
+        response, _ = responded(case, case.units)
         click = (case.units['clicks_7d'] / case.units['spend_7d']).to_numpy()
 
         def told(money, response=response, click=click, index=case.units.index):

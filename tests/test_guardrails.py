@@ -359,10 +359,10 @@ def test_sentence_names_limit_number_and_provenance():
     state = pd.DataFrame([CALM], index=['a'])
     now = Now(AT, 'EUR', 'meta', 10**6)
     text = why(limits(state, now, HOUSE), 'a', HOUSE)
-    assert 'by_size, seed_default' in text and '10% from 100' in text
+    assert 'by_size, seed_default' in text and '10 % from 100' in text
     tight = GuardSettings(steps=StepSettings(single_edit=0.03))
     text = why(limits(state, now, tight), 'a', tight)
-    assert "3% at most (not Meta's rule) [single_edit, customer]" in text
+    assert "3 % at most (not Meta's rule) [single_edit, customer]" in text
     told = why(limits(state, now, tight), 'a', tight, {'steps.single_edit': 'tuned'})
     assert '[single_edit, tuned]' in told
     for name in GUARDS:

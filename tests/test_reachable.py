@@ -247,9 +247,6 @@ def test_an_ad_set_that_has_not_begun_takes_no_input_from_the_others(early):
     assert ruled(told, None, case.house).table.loc['r45', 'rule'] == 'weekend'
 
 
-@pytest.mark.xfail(
-    strict=True, reason='rule 22 fires for a single ad: one ad has a standard deviation of 0'
-)
 def test_one_ad_alone_is_not_alike(asks: Asks):
     assert asks.row(LAST, 'lone')['rule'] != 'ads_alike_and_good'
 

@@ -162,7 +162,7 @@ REACHED = [
     (19, {'top_ad_share': 1, 'active_ads': 2, 'roas': 2.9}, -0.3),
     (20, {'ad_roas_range': 3}, -0.15),
     (21, {'diversity': 5, 'active_ads': 3}, 0.1),
-    (22, {'ad_roas_std': 0.5, 'ad_roas_mean': 2}, 0.1),
+    (22, {'diversity': 2, 'ad_roas_std': 0.5, 'ad_roas_mean': 2}, 0.1),
     (23, {'formats': 3}, 0.05),
     (24, {'spend_gini': 0.39, 'ads': 3}, 0.05),
     (25, {'roas': 1.4, 'trend': -0.1, 'health': 0.3}, -0.2 * 0.6 * 0.7 * 1.21),

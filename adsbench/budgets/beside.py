@@ -12,10 +12,10 @@ import pandas as pd
 from ..data.money import offset
 from ..rules.guardrails import Bounds, box
 from .certificate import shadow
-from .divide import Division, divide
+from .divide import Division, shared_out
 from .draws import Draws, earned
 from .projection import fill
-from .response import Response, outcome, slopes, span
+from .response import Response, outcome, points, span
 from .state import Case
 from .wishes import Wishes
 
@@ -25,7 +25,7 @@ def compared(
     case: Case, told: pd.DataFrame, voices: tuple[Response | None, Wishes], division: Division
 ) -> pd.DataFrame:
     "method, chosen, revenue, gain, low, high of five ways to divide the total; empty without curves"
-    response, wishes = voices
+    response = voices[0]
     columns = ['method', 'chosen', 'revenue', 'gain', 'low', 'high']
     if response is None or division.certificate:
         return pd.DataFrame(columns=columns)
@@ -37,6 +37,7 @@ def compared(
     week = told.get('roas_7d', pd.Series(np.nan, told.index)).fillna(0.0)
     share = (week / max(week.sum(), TINY) * division.total / per).to_numpy()
     method = case.house.budgets.allocation.method
+    case = case._replace(now=case.now._replace(total=division.total))
     ways = {'hold': told['current'], 'proportional': near(share)}
     for name in ('rules', 'response', 'both'):
         if name == method:
@@ -44,10 +45,8 @@ def compared(
             continue
         settings = case.house.budgets.allocation.model_copy(update={'method': name})
         budgets = case.house.budgets.model_copy(update={'allocation': settings})
-        other = divide(
-            case._replace(house=case.house._replace(budgets=budgets)), told, response, wishes
-        )
-        ways[name] = other.budgets / per
+        other = case._replace(house=case.house._replace(budgets=budgets))
+        ways[name] = shared_out(other, told, voices, division.bounds)[0] / per
     rows = [
         {'method': n, 'chosen': n == method, **outcome(response, told['current'], w)}
         for n, w in ways.items()
@@ -93,7 +92,7 @@ def binding(case: Case, response: Response | None, division: Division) -> pd.Dat
     per, columns = offset(case.now.currency), ['limit', 'side', 'units', 'shadow', 'words']
     if response is None or division.certificate:
         return pd.DataFrame(columns=columns)
-    slope = slopes(response, division.budgets / per)['marginal']
+    slope = points(response, division.budgets / per)['marginal']
     stopped = division.verbs.isin(['freeze', 'retest'])
     held = Bounds(*(part[~stopped] for part in division.bounds))
     return shadow(slope[~stopped], division.budgets[~stopped], held, division.price)[columns]

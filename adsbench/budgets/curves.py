@@ -58,6 +58,9 @@ class ResponseSettings(Section):
     weekday_worth: float = Field(50, gt=0, description='purchases before a weekday counts itself')
     level_days: int = Field(7, ge=1, le=28, description='days over which spend is a level')
     least_reported: float = Field(0.5, gt=0, le=1, description='younger days are left out')
+    idle_below: float = Field(
+        0.8, ge=0, le=1, description='share of a budget spent, below which nothing is claimed of it'
+    )
     width: float = Field(0.8, gt=0, lt=1, description='probability inside an interval')
     draws: int = Field(400, ge=50, description='draws behind an interval')
     within: tuple[float, float] = Field(

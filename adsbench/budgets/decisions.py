@@ -7,6 +7,7 @@ __all__ = [
     'DIGITS',
     'GAINS',
     'READ',
+    'SAID',
     'SLOPES',
     'answered',
     'decided',
@@ -23,6 +24,7 @@ import pandas as pd
 
 from ..data.money import offset
 from ..rules.edits import edit_class, relearning_cost
+from ..rules.limits import GUARDS, words
 from .divide import Division
 from .plan import COLUMNS
 from .reasons import PROOF, limit_of, sentence
@@ -84,15 +86,21 @@ def decided(
     rows['verb'], rows['odds'] = verbs(told, division, proposed), division.odds
     rows['optimum'], rows['decided'] = division.optimum, division.decided
     rows['limit'] = limit_of(told, division, wishes, case)
+    guards = {name: words(name, case.house.policy.guardrails) for name in GUARDS}
+    rows['guard'] = rows['limit'].map(guards).fillna('')
     rows = rows.assign(
         by_hand=np.where(rows['verb'] == 'pinned', 'pin', ''), **edits_of(rows, case)
     )
-    rows['reason'] = [sentence(row, division, case) for row in rows.to_dict('records')]
+    rows['reason'] = [sentence(row, division, case) for row in rows[SAID].to_dict('records')]
     expires = case.as_of + pd.Timedelta(days=case.house.budgets.allocation.expires_days)
     return rows.assign(expires=expires)
 
 
 DIGITS = 6
+SAID = (
+    'verb because safety_reason by_hand decided limit guard odds marginal marginal_low marginal_high '
+    'current proposed'
+).split()
 READ = [*COLUMNS, *PROOF, 'safety', 'safety_reason', 'cpa', 'paused_days', 'learning_threshold']
 
 

@@ -15,6 +15,7 @@ __all__ = [
     'gated',
     'refused',
     'settled',
+    'shared_out',
     'steered',
     'stops',
     'total_of',
@@ -203,6 +204,16 @@ def gated(case: Case, told: pd.DataFrame, budgets: pd.Series, verbs: pd.Series) 
 
 
 # %% ../../nbs/07_budgets/16_divide.ipynb #85a72063
+def shared_out(
+    case: Case, told: pd.DataFrame, voices: tuple[Response | None, Wishes], bounds: Bounds
+) -> tuple[pd.Series, Steered, tuple, pd.Series]:
+    "Whole minor units a day that sum to the case's total within the limits, and what decided them"
+    edges, per, total = box(bounds), offset(case.now.currency), case.now.total
+    current = (told['current'] * per).round()
+    found, alone, decided = steered(case, told, boxed(edges, current, total, per), voices)
+    return exact(found, edges, current, total), found, alone, decided
+
+
 def divide(case: Case, told: pd.DataFrame, response: Response | None, wishes: Wishes) -> Division:
     "The budgets of all units that take part, or a certificate that there are none"
     per, house = offset(case.now.currency), case.house
@@ -210,22 +221,21 @@ def divide(case: Case, told: pd.DataFrame, response: Response | None, wishes: Wi
     stopped = asked[asked['verb'] != 'hold']
     current = (told['current'] * per).round()
     case, bounds, notes = settled(case, told, stopped)
-    edges, total = box(bounds), case.now.total
+    live, total = box(bounds)['high'] > 0, case.now.total  # what stays at 0 forbids nothing
     notes += refused(asked[asked['verb'] == 'hold'])
-    live = edges['high'] > 0  # what stands at 0 and stays there forbids nothing
     proof = certificate(Bounds(*(part[live] for part in bounds)), total, case.now.currency)
     verbs = pd.Series('hold', told.index)
     none = pd.Series(np.nan, told.index)
     if proof:
         held = current.astype('int64')
         return Division(held, verbs, bounds, none, none, none.notna(), total, np.nan, proof, notes)
-    room = boxed(edges, current, total, per)
-    found, (alone, price), decided = steered(case, told, room, (response, wishes))
-    budgets = exact(found, edges, current, total)
+    voices = response, wishes
+    budgets, found, (alone, price), decided = shared_out(case, told, voices, bounds)
     verbs = verbs.mask(budgets != current, 'change')
     verbs.loc[stopped.index] = stopped['verb']
     made = gated(case, told, budgets / per, verbs)
     notes += [HELD.format(len(made), ', '.join(map(str, made.index[:3])))] if len(made) else []
     budgets.loc[made.index], verbs.loc[made.index] = current.loc[made.index].astype('int64'), 'hold'
+    total = int(budgets.sum())
     wanted, odds = (pd.Series(np.asarray(v, 'float64'), told.index) for v in (alone, found.odds))
     return Division(budgets, verbs, bounds, wanted, odds, decided, total, float(price), None, notes)

@@ -4,6 +4,7 @@
 
 # %% auto #0
 __all__ = [
+    'DIGITS',
     'NO_CAP',
     'WEEK',
     'Money',
@@ -132,6 +133,9 @@ NO_CAP = (
 )
 
 
+DIGITS = 6
+
+
 class Pace(NamedTuple):
     "The state of a month, in account currency"
 
@@ -145,6 +149,7 @@ class Pace(NamedTuple):
     week: float  # spent in the last seven days
     week_limit: float  # what they could afford; NaN without a cap for all of them
     alarm: bool
+    most: float  # what the platform may make of it on a single day
     missing: tuple[pd.Timestamp, ...]  # days of the month without a known spend
     course: pd.DataFrame  # date, spent, cumulative, plan, budget, expected
     words: tuple[str, ...]
@@ -183,6 +188,7 @@ def pace(
         lately,
         float(limit) / offset(currency),
         bool(week > limit),
+        round(may * (1 + settings.day_flex), DIGITS),
         tuple(known[first:].index[known[first:].isna()]),
         table,
         (),
@@ -205,6 +211,8 @@ def _words(pace: Pace) -> tuple[str, ...]:
         said.append(f'The money of {month} is used up: nothing until the month ends.')
     else:
         said.append(f'{pace.daily:,.2f} a day for the {pace.remaining} days left, today included.')
+        if pace.most > pace.daily:
+            said.append(f'The platform may make up to {pace.most:,.2f} of it on a single day.')
     if pace.alarm:
         said.append(
             f'The last {WEEK} days cost {pace.week:,.2f}, more than the {pace.week_limit:,.2f} '

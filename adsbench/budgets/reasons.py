@@ -8,6 +8,7 @@ __all__ = [
     'BY_HAND',
     'CURVE',
     'DIGITS',
+    'FACTS',
     'PROOF',
     'SAME',
     'SMALL',
@@ -29,7 +30,7 @@ import pandas as pd
 from ..data.disk import digest
 from ..data.money import offset
 from ..rules.guardrails import box
-from ..rules.limits import GUARDS, words
+from ..rules.limits import spaced
 from .divide import Division
 from .state import Case
 from .wishes import Wishes
@@ -94,7 +95,7 @@ def slope_words(row: dict[str, Any], price: float, currency: str) -> str:
 # %% ../../nbs/07_budgets/17_reasons.ipynb #84645df3
 def sentence(row: dict[str, Any], division: Division, case: Case) -> str:
     "The reason of one unit, from its row of the decisions"
-    steer, guard = case.house.budgets.allocation.steer, case.house.policy.guardrails
+    steer = case.house.budgets.allocation.steer
     said = slope_words(row, division.price, case.now.currency)
     rule = f'{row["because"].rstrip(".")}.'
     if division.certificate:
@@ -104,8 +105,8 @@ def sentence(row: dict[str, Any], division: Division, case: Case) -> str:
     if row['by_hand']:
         return BY_HAND[row['by_hand']]
     parts = [rule if row['decided'] else said]
-    if row['limit'] in GUARDS:
-        parts.append(f'Stopped there: {words(row["limit"], guard)}.')
+    if row['guard']:
+        parts.append(f'Stopped there: {row["guard"]}.')
     elif row['limit'] == 'evidence':
         parts.append(UNSURE.format(odds=row['odds'], needed=steer.decrease_odds))
     elif row['limit'] == 'total':
@@ -114,7 +115,7 @@ def sentence(row: dict[str, Any], division: Division, case: Case) -> str:
         parts.append(SMALL.format(step=steer.least_change))
     if not row['decided'] and rule:
         parts.append(f'The rulebook: {rule}')
-    return ' '.join(filter(None, parts)) or row['because']
+    return spaced(' '.join(filter(None, parts)) or row['because'])
 
 
 # %% ../../nbs/07_budgets/17_reasons.ipynb #706026b9
@@ -122,10 +123,13 @@ PROOF = ['spend', 'purchases', 'revenue', 'expected', 'tail', 'odds_below']
 CURVE = ['average', 'marginal', 'marginal_low', 'marginal_high', 'known_low', 'known_high', 'odds']
 
 
+FACTS = ['rule', 'mattered', 'safety', *CURVE, *PROOF]
+
+
 def cited(rows: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
     "Evidence ids by unit, and one row an id: id, unit, kind, facts (JSON)"
     records, ids = [], []
-    for unit, row in zip(rows.index, rows.to_dict('records')):
+    for unit, row in zip(rows.index, rows[FACTS].to_dict('records')):
         kinds = {
             'rule': {'rule': row['rule'], **row['mattered']} if row['rule'] else {},
             'curve': {name: row[name] for name in CURVE if np.isfinite(row[name])},

@@ -12,10 +12,12 @@ __all__ = [
     'Moves',
     'Response',
     'Value',
+    'bend',
     'gains',
     'history',
     'moves',
     'outcome',
+    'points',
     'respond',
     'slopes',
     'span',
@@ -70,11 +72,12 @@ class Known(NamedTuple):
     units: pd.Index
     as_of: pd.Timestamp
     reported: pd.Series | None = None  # share of purchases reported, by age of a day from 0
+    used: pd.Series | None = None  # share of its budget that a unit spends, by unit
 
 
 def history(known: Known, settings: ResponseSettings) -> History:
     "The days of one account as arrays, with one account on the first axis"
-    days, units, as_of, reported = known
+    days, units, as_of, reported = known[:4]
     calendar = pd.date_range(end=as_of, periods=settings.history_days)
     held = days[days['date'].isin(calendar)]
     grid, parts = pd.MultiIndex.from_product([units, calendar]), []
@@ -131,6 +134,8 @@ def respond(
     near = {f'known_{side}': t * curves.mean for side, t in zip(('low', 'high'), settings.within)}
     frame = pd.DataFrame({'spend': curves.mean} | near, known.units)
     frame = frame.where(frame['spend'] > 0)
+    if known.used is not None:  # what is not spent cannot be moved
+        frame = frame.mask(known.used.reindex(known.units) < settings.idle_below)
     notes = [LATE] if known.reported is None or not len(known.reported) else []
     return Response(curves, possible, known.units, frame, settings.width, notes)
 
@@ -155,26 +160,27 @@ def within(response: Response, budgets: pd.Series) -> pd.Series:
 TINY = 1e-6  # of a budget; a bound itself is inside
 
 
+def points(response: Response, budgets: pd.Series) -> pd.DataFrame:
+    "By unit: average and marginal roas at these budgets, missing where nothing may be claimed"
+    money = budgets.to_numpy('float64')
+    average = ratio(revenue(response.curves, money), money)
+    table = {'average': average, 'marginal': marginal(response.curves, money)}
+    return pd.DataFrame(table, response.units).where(within(response, budgets))
+
+
 def slopes(response: Response, budgets: pd.Series) -> pd.DataFrame:
     "By unit: average, marginal, marginal_low, marginal_high, known_low, known_high, extrapolates"
-    money = budgets.to_numpy('float64')
-    bent = (response.possible.half / (money + response.possible.half)) ** 2
+    bent = bend(response.possible, budgets.to_numpy('float64'))
     low, high = span(response.possible.first * bent, response.width)
-    table = pd.DataFrame(
-        {
-            'average': ratio(revenue(response.curves, money), money),
-            'marginal': marginal(response.curves, money),
-            'marginal_low': low,
-            'marginal_high': high,
-        },
-        response.units,
-    )
     claimed = within(response, budgets)
-    return (
-        table.where(claimed)
-        .join(response.known[['known_low', 'known_high']])
-        .assign(extrapolates=~claimed)
-    )
+    sides = pd.DataFrame({'marginal_low': low, 'marginal_high': high}, response.units)
+    known = response.known[['known_low', 'known_high']].assign(extrapolates=~claimed)
+    return points(response, budgets).join(sides.where(claimed)).join(known)
+
+
+def bend(possible: Draws, budgets: np.ndarray) -> np.ndarray:
+    "What is left of the first unit's effect at these budgets, in every draw"
+    return (possible.half / (budgets + possible.half)) ** 2
 
 
 # %% ../../nbs/07_budgets/10_response.ipynb #67bd6be3
@@ -193,8 +199,7 @@ def moves(response: Response, now: pd.Series, then: pd.Series) -> Moves:
     old, new = (side.to_numpy('float64') for side in (now, then))
     weight = np.where(known, old, 0.0)
     weight = weight / max(weight.sum(), TINY)
-    bent = (response.possible.half / (old + response.possible.half)) ** 2
-    prices = (response.possible.first * bent * weight).sum(-1, keepdims=True)
+    prices = ((response.possible.first * bend(response.possible, old)) @ weight)[:, None]
     price = (marginal(response.curves, old) * weight).sum()
     drawn = earned(response.possible, new) - earned(response.possible, old) - prices * (new - old)
     mean = revenue(response.curves, new) - revenue(response.curves, old) - price * (new - old)

@@ -25,7 +25,7 @@ from pydantic import Field
 from ..data.settings import Section
 from .curves import TINY, Curves
 from .draws import below
-from .optimum import NONE, Aims, best
+from .optimum import NONE, Aims, best, slope
 from .optimum import Box as Box
 from .projection import fill
 
@@ -92,6 +92,8 @@ def given_back(
         size = np.where(free, np.abs(budgets - box.now) / np.maximum(box.now, TINY), np.inf)
         small = size < settings.least_change
         moving = np.where(small & (size > ROUNDING), size, np.nan)
+        if np.isnan(moving).all():
+            break
         half = np.nan_to_num(quiet_median(moving))[..., None]
         left = np.full(half.shape, True)
         for still in (small, small & (size <= half)):
@@ -122,12 +124,13 @@ def steer(
     wishes, aims = asked
     _, price = best(curves, box, aims)
     odds = below(curves, box.now, np.maximum(price[..., None] - aims.linear, 0))
+    usual = (slope(curves, box.now, aims) * box.now).sum(-1) / np.maximum(box.now.sum(-1), TINY)
+    poor = below(curves, box.now, np.maximum(usual[..., None] - aims.linear, 0))
+    least = np.maximum(box.low, np.minimum(box.now, box.high))
+    most = np.minimum(box.high, np.maximum(box.now, box.low))
     sure = box._replace(
-        low=np.where(
-            odds >= settings.decrease_odds,
-            box.low,
-            np.maximum(box.low, np.minimum(box.now, box.high)),
-        )
+        low=np.where(odds >= settings.decrease_odds, box.low, least),
+        high=np.where(poor >= settings.decrease_odds, most, box.high),
     )
     used = possible(sure, box)
     close = lambda box: best(curves, box, aims)[0]

@@ -5,10 +5,14 @@
 # %% auto #0
 __all__ = [
     'NO_BUDGET',
+    'NO_CAPS',
+    'SHOWN',
     'TOLD',
     'agreed',
     'filled',
     'known',
+    'level_of',
+    'no_budget',
     'owners',
     'unheld',
     'unit_days',
@@ -25,11 +29,20 @@ from ..rules.edits import OFF
 
 # %% ../../nbs/07_budgets/09_units.ipynb #35f8b0ba
 NO_BUDGET = (
-    'no ad set or campaign has a daily budget, so nothing can be allocated; add the columns '
-    '"Ad set budget" and "Ad set budget type" to the export in Ads Manager (Columns, Customise) and '
-    'ingest it again, or give a table of ad sets with adset_id and budget (--kind adsets); a campaign that holds the budget is known by its amount in the table of ad sets. '
-    'Taboola: a table with adset_id and campaign_id both the campaign, budget, budget_level campaign'
+    'no ad set or campaign has a daily budget, so nothing can be allocated; add the columns "Ad set '
+    'budget" and "Ad set budget type" to the export in Ads Manager (Columns, Customise) and ingest '
+    'it again, or give a table with adset_id and budget, or with campaign_id and budget where a '
+    'campaign holds it (adsbench ingest budgets.csv --kind adsets)'
 )
+NO_CAPS = (
+    'no campaign has a daily budget, so nothing can be allocated; give a table with campaign_id and '
+    'budget, its daily cap (adsbench ingest caps.csv --kind adsets)'
+)
+
+
+def no_budget(platform: str) -> str:
+    "What a person who gave no budgets is told; only Meta's exports have them"
+    return NO_BUDGET if platform == 'meta' else NO_CAPS
 
 
 def known(adsets: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
@@ -70,9 +83,14 @@ def agreed(values: pd.Series):
     return found[0] if len(found) == 1 else None
 
 
+def level_of(told: pd.DataFrame) -> pd.Series:
+    "Who holds the budget of each row: adset or campaign"
+    return told.get('budget_level', pd.Series('adset', told.index)).fillna('adset')
+
+
 def owners(told: pd.DataFrame) -> pd.DataFrame:
     "One row a unit from the ad sets: level, ids, names, budget and what they say of themselves"
-    level = told.get('budget_level', pd.Series('adset', told.index)).fillna('adset')
+    level = level_of(told)
     own = told[level != 'campaign'].assign(level='adset', unit=lambda t: t['adset_id'])
     own = own.assign(budget_level='adset')
     shared = told[level == 'campaign']
@@ -95,11 +113,25 @@ def unheld(adsets: pd.DataFrame, as_of: pd.Timestamp) -> list[str]:
     told = known(adsets, as_of)
     off = told['status'].isin(OFF) if 'status' in told else pd.Series(False, told.index)
     lost = told[told['budget'].isna() & ~off]
-    if lost.empty:
-        return []
-    return [
-        f'Left out for want of a known budget: {len(lost)} ad sets ({", ".join(map(str, lost["adset_id"].head(3)))} ...).'
-    ]
+    shared = level_of(lost).eq('campaign')
+    held = told[told['budget'].notna() & level_of(told).eq('campaign')]
+    other = ~lost.get('campaign_id', lost['adset_id']).isin(held.get('campaign_id', []))
+    name = 'campaign_name' if 'campaign_name' in lost else 'campaign_id'
+    said = []
+    for kind, names in (
+        ('ad sets', lost.loc[~shared, 'adset_id']),
+        (
+            'campaigns',
+            lost.loc[shared & other].get(name, pd.Series(dtype='str')).dropna().drop_duplicates(),
+        ),
+    ):
+        if len(names):
+            some = ', '.join(map(str, names.head(SHOWN))) + (', ...' if len(names) > SHOWN else '')
+            said.append(f'Left out for want of a known budget: {len(names)} {kind} ({some}).')
+    return said
+
+
+SHOWN = 3
 
 
 # %% ../../nbs/07_budgets/09_units.ipynb #6484a574
@@ -107,11 +139,12 @@ def units(
     tables: dict[str, pd.DataFrame],  # feature tables by level
     adsets: pd.DataFrame,  # all snapshots
     as_of: pd.Timestamp,
+    platform: str = 'meta',
 ) -> pd.DataFrame:
     "Every holder of a daily budget with its features, indexed by unit; raises without a budget"
     told = known(adsets, as_of)
     if 'budget' not in told or told['budget'].isna().all():
-        raise Problem(NO_BUDGET)
+        raise Problem(no_budget(platform))
     held = owners(told[told['budget'].notna()])
     pages = []
     for level, name in (('adset', 'adset_id'), ('campaign', 'campaign_id')):

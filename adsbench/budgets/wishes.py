@@ -16,7 +16,7 @@ from ..rules.modify import modified
 from ..rules.outcomes import Outcomes, inputs, outcomes
 from ..rules.rulebook import book
 from .optimum import Aims
-from .response import Response, slopes, within
+from .response import Response, points, within
 from .state import House
 
 
@@ -33,7 +33,7 @@ def ruled(told: pd.DataFrame, response: Response | None, house: House) -> Wishes
     policy, smoothing = house.policy, house.budgets.allocation.smoothing
     known = told
     if response is not None:
-        seen = slopes(response, told['current'])
+        seen = points(response, told['current'])
         known = told.assign(marginal_ratio=ratio(seen['marginal'], seen['average']))
     asked = inputs(known)
     said: Outcomes = outcomes(asked, book(policy))

@@ -139,6 +139,9 @@ def adsets(source: Source, match: Match) -> pd.DataFrame:
         text = cells(source, sorted(wanted))
         kinds = text[match.at['budget_type']] if 'budget_type' in match.at else None
         made = budgets(text[place], kinds, source.header[place])
+        if {'adset_id', 'campaign_id'} <= set(found):  # one id for both: the campaign holds it
+            whole = found['adset_id'].eq(found['campaign_id'])
+            made['budget_level'] = made['budget_level'].mask(whole, 'campaign')
         found = found.assign(**{name: made[name] for name in made if name not in found})
     return found.assign(status=states(found['status'])) if 'status' in found else found
 

@@ -21,9 +21,6 @@ __all__ = [
 ]
 
 # %% ../../nbs/14_reports/26_budgeting.ipynb #c570044a
-import os
-import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,12 +32,12 @@ from ..budgets.objectives import AdsetSettings, ObjectiveSettings
 from ..budgets.plan import Plan
 from ..budgets.response import PLATFORM, Value
 from ..budgets.state import BudgetSettings, Case, House
-from ..budgets.units import NO_BUDGET, unheld, unit_days, units
-from ..data.disk import Place, digest, write_json
+from ..budgets.units import no_budget, unheld, unit_days, units
+from ..data.disk import Place
 from ..data.grains import last_complete_day
 from ..data.layers import Layers, read_layers
 from ..data.money import offset, one_to_minor
-from ..data.names import Problem, inside
+from ..data.names import Problem
 from ..data.reconcile import OrderSettings, agreement, reconcile
 from ..data.settings import Account, section
 from ..data.store import has_table, read_parts, read_table
@@ -51,7 +48,7 @@ from ..features.table import gather as gather_facts
 from ..rules.guardrails import Now
 from ..rules.history import inferred
 from ..rules.policy import policy
-from .folder import claim, fingerprints, versions
+from .folder import Made, kept
 from .moves import moves
 from .week import Week
 from .words import Html
@@ -114,7 +111,8 @@ def value_of(
         raise Problem(
             'value: shop, but shop and platform have no revenue in common in four weeks; write value: platform'
         )
-    return Value('shop', *(min(1.0, 1 / told[side]) for side in ('ratio', 'high', 'low')))
+    counts = lambda side: 1.0 if not told[side] > 0 else min(1.0, 1 / told[side])
+    return Value('shop', *map(counts, ('ratio', 'high', 'low')))
 
 
 # %% ../../nbs/14_reports/26_budgeting.ipynb #90ad9187
@@ -175,8 +173,8 @@ def gather(place: Place, asked: Asked = AS_SET, layers: Layers | None = None) ->
     as_of = min(pd.Timestamp(asked.as_of) if asked.as_of else complete, tables[name]['date'].max())
     facts = gather_facts(tables, orders)
     if facts.adsets is None:
-        raise Problem(NO_BUDGET)
-    held = units(features(facts, as_of, settings), facts.adsets, as_of)
+        raise Problem(no_budget(place.platform))
+    held = units(features(facts, as_of, settings), facts.adsets, as_of, place.platform)
     days = unit_days(facts.days, held, as_of)
     now = moment(place, as_of, account, asked.total)
     lag = reported(place, name, settings.maturity, now.at.tz_convert(account.timezone))
@@ -197,24 +195,8 @@ def planned(place: Place, asked: Asked = AS_SET, layers: Layers | None = None) -
 # %% ../../nbs/14_reports/26_budgeting.ipynb #02149f69
 def keep(place: Place, plan: Plan, asked: Asked = AS_SET) -> Path:
     "Write a plan into a run's folder of its own"
-    now, layers = datetime.now(UTC), read_layers(place.root, place.customer, place.platform)
-    below = (*place.reports.relative_to(place.root).parts, f'{now:%Y-%m-%d}')
-    out = claim(inside(place.root, *below), f'{now:%H%M%S}-allocate')
-    part = out.with_name(f'{out.name}.part')
-    try:
-        for name, text in files(plan).items():
-            (part / name).write_text(text, encoding='utf-8')
-        manifest: dict[str, Any] = {'status': 'ok', 'report': 'allocate', 'started_at': now}
-        manifest |= fingerprints(place, layers) | {'versions': versions()}
-        manifest |= {'parameters': asked._asdict() | {'customer': place.customer}}
-        manifest['files'] = {path.name: digest(path) for path in sorted(part.iterdir())}
-        write_json(part / 'manifest.json', manifest)
-        for path in part.iterdir():
-            path.chmod(0o444)
-        os.rename(part, out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return out
+    layers = read_layers(place.root, place.customer, place.platform)
+    return kept(place, Made('allocate', files(plan), asked._asdict(), layers), place)
 
 
 # %% ../../nbs/14_reports/26_budgeting.ipynb #45b1ae1a

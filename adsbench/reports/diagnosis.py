@@ -17,25 +17,22 @@ __all__ = [
 ]
 
 # %% ../../nbs/14_reports/25_diagnosis.ipynb #893d4eb5
-import os
-import shutil
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..data.disk import Place, digest, place, write_json
+from ..data.disk import Place, place, write_json
 from ..data.gather import Request
 from ..data.ingest import ingest
 from ..data.layers import Layers, read_layers, read_yaml
-from ..data.names import Problem, inside
+from ..data.names import Problem
 from ..data.settings import section
 from ..diagnose.case import AS_SET, Ask, diagnosed
 from ..diagnose.evidence import Diagnosis
 from ..diagnose.outputs import files
 from ..diagnose.recommendations import Recommendation, Recommendations, recommend
 from .changes import changes
-from .folder import claim, fingerprints, versions
+from .folder import Made, kept
 from .week import Week
 from .words import Html
 
@@ -62,24 +59,8 @@ def investigate(place: Place, ask: Ask = AS_SET) -> Investigation:
 # %% ../../nbs/14_reports/25_diagnosis.ipynb #f575fe26
 def keep(place: Place, found: Investigation, source: Place) -> Path:
     "Write a run's files into a folder of its own; `source` is where its tables lie"
-    now = datetime.now(UTC)
-    below = (*place.reports.relative_to(place.root).parts, f'{now:%Y-%m-%d}')
-    out = claim(inside(place.root, *below), f'{now:%H%M%S}-diagnose')
-    part = out.with_name(f'{out.name}.part')
-    try:
-        for name, text in files(found.diagnosis, found.recommendations).items():
-            (part / name).write_text(text, encoding='utf-8')
-        manifest: dict[str, Any] = {'status': 'ok', 'report': 'diagnose', 'started_at': now}
-        manifest |= fingerprints(source, found.layers) | {'versions': versions()}
-        manifest |= {'parameters': found.ask._asdict() | {'customer': place.customer}}
-        manifest['files'] = {path.name: digest(path) for path in sorted(part.iterdir())}
-        write_json(part / 'manifest.json', manifest)
-        for path in part.iterdir():
-            path.chmod(0o444)
-        os.rename(part, out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return out
+    texts = files(found.diagnosis, found.recommendations)
+    return kept(place, Made('diagnose', texts, found.ask._asdict(), found.layers), source)
 
 
 # %% ../../nbs/14_reports/25_diagnosis.ipynb #06f81ebd

@@ -49,12 +49,15 @@ import pandas as pd
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
+from adsbench.budgets.allocate import allocate
 from adsbench.budgets.curves import Curves, History, fit, marginal, revenue
+from adsbench.budgets.files import files
 from adsbench.budgets.objectives import ObjectiveSettings
 from adsbench.budgets.optimum import NONE, Aims, Box, best
 from adsbench.budgets.projection import fill
-from adsbench.budgets.state import BudgetSettings, House
+from adsbench.budgets.state import BudgetSettings, Case, House
 from adsbench.budgets.steer import steer
+from adsbench.budgets.units import unit_days, units
 from adsbench.budgets.wishes import aims, ruled
 from adsbench.data.layers import read_layers
 from adsbench.data.market import Outcome, State, edited, expected, market, play, seen
@@ -62,6 +65,7 @@ from adsbench.data.settings import find_root, section
 from adsbench.data.world import World
 from adsbench.features.maturity import MaturitySettings, reporting_curve
 from adsbench.features.table import Facts, FeatureSettings, features
+from adsbench.rules.guardrails import Now
 from adsbench.rules.policy import Policy, policy
 
 WARM, DAYS, STEP = 28, 56, 0.2
@@ -624,24 +628,51 @@ def nothing(job: tuple[int, float, int]) -> dict[str, float]:
 # ---- how long it takes --------------------------------------------------------------------------
 
 
+MANY, LONG = 10_000, 90
+
+
+def large(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    "Days and the table of ad sets of one account of 10,000 ad sets x 90 days"
+    rng, calendar = np.random.default_rng(seed), pd.date_range(end='2026-06-28', periods=LONG)
+    names = pd.Series([f'a{number:05}' for number in range(MANY)], dtype='str')
+    campaigns = pd.Series([f'c{number // 20:04}' for number in range(MANY)], dtype='str')
+    budget = rng.lognormal(3.5, 0.8, MANY).round(2)
+    spend = (budget[:, None] * rng.uniform(0.8, 1.1, (MANY, LONG))).round(2).ravel()
+    bought = rng.poisson(spend * np.repeat(rng.lognormal(-3.3, 0.4, MANY), LONG)).astype('float64')
+    days = pd.DataFrame(
+        {
+            'date': np.tile(calendar, MANY),
+            'adset_id': names.repeat(LONG).array,
+            'campaign_id': campaigns.repeat(LONG).array,
+            'spend': spend,
+            'impressions': (100 * spend).round(),
+            'clicks': rng.poisson(1.5 * spend).astype('float64'),
+            'purchases': bought,
+            'revenue': (50 * bought).round(2),
+        }
+    )
+    said = {'budget': budget, 'budget_level': 'adset', 'learning_status': 'STEADY'}
+    said |= {'status': 'ACTIVE', 'snapshot_at': pd.Timestamp('2026-06-29', tz='UTC')}
+    return days, pd.DataFrame({'adset_id': names, 'campaign_id': campaigns, **said})
+
+
 def speed(seed: int) -> dict[str, float]:
-    "Seconds for one account of 10,000 ad sets x 90 days"
-    world = World(adsets=10_000)
-    state, past = market(world, seed + 1), []
-    for day in range(90):
-        state, outcome = play(state, state.truth.budget, weather(seed, day))
-        past.append(outcome)
-    now = state.truth.budget
-    sides = now * (1 - STEP), now * (1 + STEP), now.sum(-1, keepdims=True), now
-    reported = np.array(world.lag)[None]
-    found = {}
-    for method in ('response', 'rules', 'both'):
-        view = View(0, seed, world, past, now, *sides, reported, {}, state)
+    "Seconds from days to a plan, the second of two runs, whose plans are the same byte for byte"
+    days, adsets = large(seed)
+    last, texts, found = days['date'].max(), [], {}
+    for _ in range(2):
         begun = time.perf_counter()
-        first = ours(method)(view)
-        found[method] = round(time.perf_counter() - begun, 2)
-        assert (ours(method)(view) == first).all()
-    return found
+        facts = Facts({'adset': days}, adsets=adsets)
+        table = features(facts, last, FeatureSettings())
+        held = units(table, adsets, last)
+        rows, between = unit_days(facts.days, held, last), time.perf_counter()
+        now = Now(last.tz_localize('UTC') + pd.Timedelta(days=1), 'EUR', 'meta', 0)
+        plan = allocate(Case(held, rows, last, now, house()))
+        done = time.perf_counter()
+        found = {'features': between - begun, 'allocate': done - between, 'all': done - begun}
+        texts.append(files(plan))
+    assert texts[0] == texts[1]
+    return {name: round(seconds, 2) for name, seconds in found.items()}
 
 
 # ---- the run ------------------------------------------------------------------------------------
