@@ -4,12 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MPLBACKEND', 'agg')
 # machines differ; the same cases every time, so that a red build is red for everyone
-settings.register_profile('house', deadline=None, derandomize=True, print_blob=True)
+slow = [HealthCheck.too_slow]  # how fast a case is made says something of the machine only
+settings.register_profile(
+    'house', deadline=None, derandomize=True, print_blob=True, suppress_health_check=slow
+)
 settings.load_profile('house')
 REPO = Path(__file__).resolve().parents[1]
 
