@@ -177,9 +177,12 @@ def test_commands_of_other_parts_are_absent_not_stubbed():
         'validate',
         'features',
         'allocate',
+        'auto-params',
         'diagnose',
+        'discover',
         'log',
         'report',
+        'tune',
     }
 
 

@@ -8,6 +8,7 @@ __all__ = [
     'FOUR_WEEKS',
     'PART',
     'Asked',
+    'Files',
     'edits_of',
     'ever',
     'gather',
@@ -16,6 +17,7 @@ __all__ = [
     'moment',
     'moved',
     'planned',
+    'read',
     'reported',
     'value_of',
 ]
@@ -158,27 +160,44 @@ def moment(place: Place, as_of: pd.Timestamp, account: Account, total: float | N
     return Now(morning.tz_convert('UTC'), account.currency, place.platform, money)
 
 
+# %% ../../nbs/14_reports/26_budgeting.ipynb #c46bedc8
+class Files(NamedTuple):
+    "A customer's files as a decision reads them"
+
+    tables: dict[str, pd.DataFrame]
+    name: str  # of the finest table by day
+    facts: Facts
+    as_of: pd.Timestamp  # the last day that counts
+
+
+def read(place: Place, asked: Asked, layers: Layers) -> Files:
+    "Read a customer's files up to the last complete day, or the day asked for"
+    account, tables = section(layers, 'account', Account), read_all(place)
+    name = finest(tables)
+    complete, newest = (
+        last_complete_day(tables[name], account.timezone),
+        tables[name]['date'].max(),
+    )
+    as_of = min(pd.Timestamp(asked.as_of) if asked.as_of else complete, newest)
+    return Files(
+        tables, name, gather_facts(tables, section(layers, 'orders', OrderSettings)), as_of
+    )
+
+
 # %% ../../nbs/14_reports/26_budgeting.ipynb #f0212678
 def gather(place: Place, asked: Asked = AS_SET, layers: Layers | None = None) -> Case:
     "Read a customer's case; raises Problem without days or without budgets"
     layers = layers or read_layers(place.root, place.customer, place.platform)
     account, house = section(layers, 'account', Account), house_of(layers, asked)
-    settings, orders = (
-        section(layers, 'features', FeatureSettings),
-        section(layers, 'orders', OrderSettings),
-    )
-    tables = read_all(place)
-    name = finest(tables)
-    complete = last_complete_day(tables[name], account.timezone)
-    as_of = min(pd.Timestamp(asked.as_of) if asked.as_of else complete, tables[name]['date'].max())
-    facts = gather_facts(tables, orders)
+    tables, name, facts, as_of = read(place, asked, layers)
+    settings = section(layers, 'features', FeatureSettings)
     if facts.adsets is None:
         raise Problem(no_budget(place.platform))
     held = units(features(facts, as_of, settings), facts.adsets, as_of, place.platform)
     days = unit_days(facts.days, held, as_of)
     now = moment(place, as_of, account, asked.total)
     lag = reported(place, name, settings.maturity, now.at.tz_convert(account.timezone))
-    value = value_of(tables, facts, as_of, (house, orders))
+    value = value_of(tables, facts, as_of, (house, section(layers, 'orders', OrderSettings)))
     about: dict[str, Any] = {'customer': place.customer, 'platform': place.platform}
     case = Case(held, days, as_of, now, house, edits_of(place, facts, now.at), lag, value)
     whole = next(iter(facts.days.values()))[['date', 'spend']]

@@ -97,6 +97,7 @@ PARTS = {
     'budgets': 'adsbench.budgets.state:BudgetSettings',
     'objectives': 'adsbench.budgets.objectives:ObjectiveSettings',
     'adsets': 'adsbench.budgets.objectives:AdsetSettings',
+    'tuning': 'adsbench.reports.tuning:TuningPart',
     'reports': 'adsbench.reports.render:ReportSettings',
 }
 
