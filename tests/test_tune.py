@@ -11,6 +11,7 @@ from adsbench.data.world import World
 from adsbench.rules.policy import policy
 from adsbench.tuning.grid import simulated
 from adsbench.tuning.parts import known, part, task, windows
+from adsbench.tuning.policies import deciding
 from adsbench.tuning.search import SearchSettings
 from adsbench.tuning.space import space_of
 from adsbench.tuning.steps import ReplaySettings, steps
@@ -28,7 +29,7 @@ def past():
 
 def page(effect: float, seed: int, blocks: int = 6, spread: float = 0.006) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    market = rng.normal(0.02, 0.03, blocks)
+    market = rng.normal(0.05, 0.02, blocks)
     return pd.DataFrame(
         {'customer': 'a', 'defaults': market, 'tuned': market + rng.normal(effect, spread, blocks)}
     )
@@ -52,11 +53,20 @@ def test_verdict_without_difference_or_blocks():
     assert verdict(page(0.1, 1).iloc[:0], VerdictSettings()).word == 'NOT ENOUGH DATA'
 
 
-def test_a_surely_better_baseline_forbids_adoption():
+def test_a_surely_better_baseline_is_named_and_forbids_only_where_asked():
+    strict = VerdictSettings(beat=('hold', 'equal'))
     better = page(0.02, 1).assign(equal=lambda p: p['tuned'] + 0.05)
-    assert verdict(better, VerdictSettings()).word == 'KEEP DEFAULTS'
+    found = verdict(better, VerdictSettings())
+    assert found.word == 'ADOPT' and 'equal would do better still' in found.why
+    assert verdict(better, strict).word == 'KEEP DEFAULTS'
     worse = page(0.02, 1).assign(equal=lambda p: p['tuned'] - 0.05)
-    assert verdict(worse, VerdictSettings()).word == 'ADOPT'
+    assert verdict(worse, strict).word == 'ADOPT' and 'still' not in verdict(worse, strict).why
+
+
+def test_who_only_rests_is_not_adopted():
+    idle = page(0.0, 1).assign(defaults=-0.02, tuned=lambda p: 1e-5 * np.arange(len(p)) - 4e-5)
+    found = verdict(idle, VerdictSettings())
+    assert found.low > 0.01 and found.word == 'KEEP DEFAULTS' and 'hold' in found.why
 
 
 def test_weights_of_customers():
@@ -66,7 +76,7 @@ def test_weights_of_customers():
 
 
 def test_parts_score_like_the_whole(past):
-    space = space_of(HOUSE.policy, past.fired)
+    space = space_of(HOUSE.policy, deciding(past, HOUSE, [{}]))
     asked = task([past], HOUSE, space, 4)
     assert np.allclose(asked.evaluate({}, [2]), asked.evaluate({}, range(4))[2])
     assert known([past]) != known([part(past, np.arange(4))])
@@ -84,7 +94,7 @@ def test_tune_resumes_and_says_what_it_did(past, tmp_path):
     quick = TuningSettings(search=SearchSettings(iterations=5), outer=1, processes=1)
     first = tune([past], HOUSE, quick, Asked(folder=tmp_path))
     again = tune([past], HOUSE, quick, Asked(folder=tmp_path))
-    assert (tmp_path / 'all.parquet').exists()
+    assert (tmp_path / 'all').is_dir()
     assert first.trials['values'].equals(again.trials['values']) and first.chosen == again.chosen
     assert first.why == again.why and first.about['dimensions'] > 0
     names = {'defaults', 'hold', 'equal', 'proportional', 'shrunk_squared', 'thompson'}

@@ -4,23 +4,31 @@
 
 # %% auto #0
 __all__ = [
+    'MEASURES',
     'Adset',
     'AdsetSettings',
     'Constraints',
     'EarlyStop',
     'ObjectiveSettings',
+    'Scored',
     'Share',
+    'Side',
     'Weight',
     'Weights',
     'checked',
+    'outside',
+    'over',
     'score',
+    'scored',
+    'sides',
+    'term_rows',
     'terms',
     'violations',
 ]
 
 # %% ../../nbs/07_budgets/07_objectives.ipynb #dbcd492f
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,6 +37,7 @@ from pydantic import Field, field_validator, model_validator
 from ..data.names import hint
 from ..data.schemas import require
 from ..data.settings import Problem, Section
+from ..features.ratios import ratio
 
 # %% ../../nbs/07_budgets/07_objectives.ipynb #10d3ade8
 Weight = Annotated[float, Field(ge=0)]
@@ -86,68 +95,97 @@ class ObjectiveSettings(Section):
 
 
 # %% ../../nbs/07_budgets/07_objectives.ipynb #ca8b06f7
+Side = Mapping[str, np.ndarray]  # budget, spend, value and clicks, units on the last axis
+
+
+def over(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    "Sum over sum of the units that both sides know; missing over 0"
+    known = ~(np.isnan(top) | np.isnan(bottom))
+    below = np.where(known, bottom, 0.0).sum(-1)
+    return ratio(np.where(known, top, 0.0).sum(-1), np.where(below > 0, below, np.nan))
+
+
+def term_rows(now: Side, then: Side) -> np.ndarray:
+    "roas, ctr, stability and utilisation, four rows, each 1 for no change; missing where unknown"
+    before, after = now['budget'], then['budget']
+    moved = (after - before) ** 2 / np.where(before > 0, before, np.where(after > 0, after, 1))
+    used = [np.minimum(1, over(side['spend'], side['budget'])) for side in (now, then)]
+    return np.stack([
+        over(then['value'], now['value']), over(then['clicks'], now['clicks']),
+        1 - over(moved, before), ratio(used[1], np.where(used[0] > 0, used[0], np.nan)),
+    ])  # fmt: skip
+
+
+def sides(now: pd.DataFrame, then: pd.DataFrame) -> tuple[Side, Side]:
+    "Two tables as arrays, a place a unit of `now`"
+    for side, name in ((now, 'now'), (then, 'then')):
+        require(side, list(MEASURES), f'the frame `{name}`')
+    as_arrays = lambda rows: {name: rows[name].to_numpy(float) for name in MEASURES}
+    there = then if then.index.equals(now.index) else then.reindex(now.index)
+    return as_arrays(now), as_arrays(there)
+
+
+MEASURES = ('budget', 'spend', 'value', 'clicks')
+
+
 def terms(now: pd.DataFrame, then: pd.DataFrame) -> pd.Series:
     "The four terms of budgets `then` against `now`, each 1 for no change; NaN where unknown"
-    for side, name in ((now, 'now'), (then, 'then')):
-        require(side, ['budget', 'spend', 'value', 'clicks'], f'the frame `{name}`')
-    today, plan = (_columns(side, now.index) for side in (now, then))
-    before, after = today['budget'], plan['budget']
-    steps = (after - before) ** 2 / np.where(before > 0, before, np.where(after > 0, after, 1))
-    used = [np.minimum(1, _over(side['spend'], side['budget'])) for side in (today, plan)]
-    return pd.Series(
-        {
-            'roas': _over(plan['value'], today['value']),
-            'ctr': _over(plan['clicks'], today['clicks']),
-            'stability': 1 - _over(steps, before),
-            'utilisation': used[1] / used[0] if used[0] > 0 else np.nan,
-        }
-    )
-
-
-def _columns(side: pd.DataFrame, units: pd.Index) -> dict[str, np.ndarray]:
-    "The columns as arrays, a place a unit"
-    rows = side if side.index.equals(units) else side.reindex(units)
-    return {name: rows[name].to_numpy(float) for name in ('budget', 'spend', 'value', 'clicks')}
-
-
-def _over(top: np.ndarray, bottom: np.ndarray) -> float:
-    "Sum over sum of the units that both sides know; undefined over 0"
-    known = ~(np.isnan(top) | np.isnan(bottom))
-    below = float(bottom[known].sum())
-    return float(top[known].sum()) / below if below > 0 else np.nan
+    return pd.Series(term_rows(*sides(now, then)), list(Weights.model_fields))
 
 
 # %% ../../nbs/07_budgets/07_objectives.ipynb #bb039289
+def outside(now: Side, then: Side, constraints: Constraints) -> np.ndarray:
+    "How far budgets `then` lie outside each constraint, four rows; 0 inside, missing where unknown"
+    before, after = now['budget'], then['budget']
+    ways = [over(np.maximum(way, 0), before) for way in (after - before, before - after)]
+    whole = np.nansum(after, -1)
+    largest = ratio(np.nan_to_num(after).max(-1), np.where(whole > 0, whole, np.nan))
+    found = (
+        (np.fmax(*ways), *constraints.change_rate),
+        (over(then['spend'], after), *constraints.utilisation),
+        (largest, 0, constraints.max_share),
+        (over(then['value'], then['spend']), constraints.min_roas, np.inf),
+    )
+    return np.stack([np.maximum(np.maximum(least - x, x - most), 0) for x, least, most in found])
+
+
 def violations(now: pd.DataFrame, then: pd.DataFrame, constraints: Constraints) -> pd.Series:
     "How far budgets `then` lie outside each constraint, 0 inside; NaN where it cannot be said"
-    today, plan = (_columns(side, now.index) for side in (now, then))
-    before, after = today['budget'], plan['budget']
-    moved = max(_over(np.maximum(way, 0), before) for way in (after - before, before - after))
-    largest = np.where(np.arange(len(after)) == np.argmax(np.nan_to_num(after)), after, 0)
-    found = {
-        'change_rate': (moved, *constraints.change_rate),
-        'utilisation': (_over(plan['spend'], after), *constraints.utilisation),
-        'max_share': (_over(largest, after), 0, constraints.max_share),
-        'min_roas': (_over(plan['value'], plan['spend']), constraints.min_roas, np.inf),
-    }
-    outside = {name: np.maximum(least - x, x - most) for name, (x, least, most) in found.items()}
-    return pd.Series(outside, name='violation').clip(lower=0)
+    names = list(Constraints.model_fields)
+    return pd.Series(outside(*sides(now, then), constraints), names, name='violation')
 
 
 # %% ../../nbs/07_budgets/07_objectives.ipynb #fb37c3c7
+class Scored(NamedTuple):
+    "The objective; every term is 1 for holding"
+
+    roas: np.ndarray
+    ctr: np.ndarray
+    stability: np.ndarray
+    utilisation: np.ndarray
+    mean: np.ndarray  # of the terms, by their weights
+    violation: np.ndarray  # further outside the constraints than before, at least 0
+    score: np.ndarray
+
+
+def scored(now: Side, then: Side, settings: ObjectiveSettings) -> Scored:
+    "Terms, violation and score of budgets; more is better, 1 is holding"
+    found, limits = term_rows(now, then), settings.constraints
+    wanted = np.array(list(settings.weights.model_dump().values()))
+    counted = ~np.isnan(found) * wanted.reshape(-1, *[1] * (found.ndim - 1))
+    whole = counted.sum(0)
+    mean = ratio((counted * np.nan_to_num(found)).sum(0), np.where(whole > 0, whole, np.nan))
+    before, after = outside(now, now, limits), outside(now, then, limits)
+    lost = (np.isnan(after) & ~np.isnan(before)).any(0)
+    excess = np.nansum(np.maximum(after - before, 0), 0)
+    score = np.where(excess > 0, np.minimum(mean, 1.0) - excess, mean)
+    roas, ctr, stability, used = found
+    return Scored(roas, ctr, stability, used, mean, excess, np.where(lost, np.nan, score))
+
+
 def score(now: pd.DataFrame, then: pd.DataFrame, settings: ObjectiveSettings) -> float:
     "The objective of budgets `then`: 1 for holding, more is better, below 1 with a broken constraint"
-    limits = settings.constraints
-    found = terms(now, then).dropna()
-    weights = pd.Series(settings.weights.model_dump())[found.index]
-    if not weights.sum() > 0:
-        return np.nan
-    mean = float(found @ weights / weights.sum())
-    before, after = violations(now, now, limits), violations(now, then, limits)
-    if (after.isna() & before.notna()).any():
-        return np.nan
-    excess = float((after - before).clip(lower=0).sum())
-    return min(mean, 1.0) - excess if excess > 0 else mean
+    return float(scored(*sides(now, then), settings).score)
 
 
 # %% ../../nbs/07_budgets/07_objectives.ipynb #27bef1cc

@@ -18,7 +18,6 @@ __all__ = [
 
 # %% ../../nbs/14_reports/08_render.ipynb #15754022
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -30,11 +29,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from ..data.disk import Place, digest, write_json
+from ..data.disk import Place, digest
 from ..data.layers import read_layers
 from ..data.names import Problem, inside, slug
 from ..data.settings import Section, section
-from .folder import claim, fingerprints, point, versions
+from .folder import claim, fingerprints, point, sealed, versions
 from .page import HOW, template_file, to_html, to_pdf
 from .run import Limits, Ran, run
 from .template import filled, find_template
@@ -165,12 +164,8 @@ def render(
         manifest = {**facts.known, **written(ran, part, facts, begun), 'versions': versions()}
         manifest |= {'parameters': parameters, 'started_at': begun, 'seconds': seconds}
         manifest['template'] = {'file': template.name, 'digest': digest(template)}
-        manifest['files'] = {path.name: digest(path) for path in sorted(part.iterdir())}
         seconds['all'] = round(time.monotonic() - clock, 3)
-        write_json(part / 'manifest.json', manifest)
-        for path in part.iterdir():
-            path.chmod(0o444)
-        os.rename(part, out)
+        sealed(part, out, manifest)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     message = ran.failure.sentence if ran.failure else manifest['pdf'].removeprefix('report.pdf')

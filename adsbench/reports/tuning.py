@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/14_reports/35_tuning.ipynb #019ff78b
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -110,8 +111,7 @@ def journal(home: Place) -> Path:
 
 def cleared(folder: Path) -> None:
     "Remove the trials of an earlier search"
-    for path in folder.glob('**/*.parquet'):
-        path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def too_little(home: Place, wanted: Wanted, why: str) -> Tuned:

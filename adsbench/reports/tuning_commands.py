@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = [
-    'WIDE',
+    'LINE',
     'Adopt',
     'Iterations',
     'Pool',
@@ -14,7 +14,6 @@ __all__ = [
     'auto_params',
     'bar',
     'discover',
-    'progress',
     'told',
     'tune',
 ]
@@ -104,30 +103,24 @@ def told(made, as_json: bool, about: dict) -> None:
 
 
 # %% ../../nbs/14_reports/39_tuning_commands.ipynb #bdee2ae6
-def bar(total: float | None, seconds: float | None = None, quiet: bool = False):
+def bar(total: float, seconds: float | None = None, quiet: bool = False):
     "What a search calls after each evaluation; None where nobody looks"
-    if quiet or not sys.stderr.isatty():
+    from tqdm import tqdm
+
+    if quiet:
         return None
+    line = tqdm(total=total, unit='rulebook', leave=False, disable=None, bar_format=LINE)
 
     def show(used: float, ahead: float, elapsed: float) -> None:
-        "One line that overwrites itself"
-        print(f'\r{progress(used, ahead, elapsed, (total, seconds))}', end='', file=sys.stderr)
+        "Move the bar to where the search is, with the best so far"
+        left = f', ends in {max(0, seconds - elapsed):.0f} s' if seconds else ''
+        line.set_postfix_str(f'best {100 * ahead:+.1f} %{left}', refresh=False)
+        line.update(min(used, total) - line.n)
 
     return show
 
 
-def progress(used: float, ahead: float, elapsed: float, limits: tuple) -> str:
-    "How far a search is, the best so far, and the time left"
-    total, seconds = limits
-    left = [elapsed * (total / used - 1)] if total and used > 0 else []
-    left += [seconds - elapsed] if seconds else []
-    done = min(1.0, used / total) if total else 0.0
-    filled = '#' * round(WIDE * done)
-    words = f'[{filled:<{WIDE}}] {used:.0f} of {total or 0:.0f} settings, best {100 * ahead:+.1f} %'
-    return f'{words}, {max(0, min(left)):.0f} s left   ' if left else f'{words}   '
-
-
-WIDE = 24  # letters of the bar
+LINE = '{percentage:3.0f} %|{bar}| {n:.0f}/{total:.0f} {unit}s, {postfix} [{remaining} left]'
 
 
 # %% ../../nbs/14_reports/39_tuning_commands.ipynb #f237ae24

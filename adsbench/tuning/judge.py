@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..budgets.state import House
 from .parts import Window, apart, part
-from .policies import BASELINES, closed, ruler
+from .policies import BASELINES, allowed, closed, ruler
 from .steps import Steps
 from .worth import value
 
@@ -22,9 +22,10 @@ from .worth import value
 # %% ../../nbs/08_tuning/13_judge.ipynb #ff081600
 def policies(steps: Steps, house: House, chosen: dict[str, float]) -> dict[str, np.ndarray]:
     "Budgets of the tuned values, the defaults and each baseline"
-    rule = ruler(steps, house)
+    rule, box = ruler(steps, house), allowed(steps, house)
+    inside = steps._replace(low=box.low, high=box.high)
     found = {'tuned': rule(chosen), 'defaults': rule({})}
-    return found | {name: closed(steps, way(steps)) for name, way in BASELINES.items()}
+    return found | {name: closed(inside, way(steps)) for name, way in BASELINES.items()}
 
 
 def gains(steps: Steps, budgets: dict[str, np.ndarray], blocks: int) -> pd.DataFrame:

@@ -34,8 +34,9 @@ from ..budgets.steer import given_back, possible
 from ..data.names import hint
 from ..data.settings import Problem
 from ..features.ratios import ratio
+from ..rules.modify import factors
 from ..rules.rulebook import book
-from .conditions import Rows, changes, modified, scales
+from .conditions import Rows, changes, scales
 from .steps import Steps
 
 # %% ../../nbs/08_tuning/05_policies.ipynb #b74ef8e5
@@ -94,11 +95,9 @@ BASELINES = {f.__name__: f for f in (hold, equal, proportional, shrunk_squared, 
 
 
 # %% ../../nbs/08_tuning/05_policies.ipynb #b9967071
-def allowed(steps: Steps, house: House, evidence: bool) -> Box:
+def allowed(steps: Steps, house: House) -> Box:
     "Where budgets may go: the limits of the step, and no cut or raise against the evidence"
     box = Box(steps.now, steps.low, steps.high, steps.now.sum(-1))
-    if not evidence:
-        return box
     odds = house.budgets.allocation.steer.decrease_odds
     low = np.where(steps.odds < odds, steps.now, steps.low)  # unknown odds forbid nothing
     high = np.where(steps.poor >= odds, steps.now, steps.high)
@@ -155,7 +154,7 @@ def wisher(steps: Steps, house: House) -> Rule:
             update={'value': values.get('aggressive_up')}
         )
         told = settings.model_copy(update={'parameters': {'aggressive_up': top}})
-        factor = 1 + smoothing * (modified(change, held, told) - 1)
+        factor = 1 + smoothing * (factors(change, held, told) - 1)
         budgets = steps.now.copy()
         budgets[live] *= np.where(lone[place], 1.0, factor)
         return budgets
@@ -164,10 +163,10 @@ def wisher(steps: Steps, house: House) -> Rule:
 
 
 # %% ../../nbs/08_tuning/05_policies.ipynb #aec18e5c
-def ruler(steps: Steps, house: House, evidence: bool = True) -> Rule:
+def ruler(steps: Steps, house: House) -> Rule:
     "From values of parameters to the budgets of every step, as production would close them"
     wishes, settings = wisher(steps, house), house.budgets.allocation.steer
-    box = allowed(steps, house, evidence)
+    box = allowed(steps, house)
 
     def budgets(values: Mapping[str, float]) -> np.ndarray:
         "Budgets, steps x units"

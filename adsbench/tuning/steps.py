@@ -45,8 +45,6 @@ from ..features.ratios import ratio
 from ..features.table import Facts, FeatureSettings
 from ..rules.guardrails import GuardSettings
 from ..rules.inputs import inputs
-from ..rules.outcomes import answers, first
-from ..rules.rulebook import book
 
 
 # %% ../../nbs/08_tuning/02_steps.ipynb #87382caa
@@ -96,7 +94,6 @@ class Steps(NamedTuple):
     clicks: np.ndarray  # of one unit of money in the horizon
     roas: np.ndarray  # of the horizon; missing without spend
     used: np.ndarray  # spend over budget on the evening
-    fired: dict[str, int]  # rule -> units and steps that it decides with its defaults
     embargo: int
     horizon: int
 
@@ -180,16 +177,9 @@ def summed(grid: Grid, name: str, stops: np.ndarray, days: int) -> np.ndarray:
     return np.nan_to_num(windows(grid.daily[name], stops, days)).sum(-1)
 
 
-def asked(table: pd.DataFrame, house: House) -> tuple[pd.DataFrame, dict[str, int]]:
-    "Inputs of rules made evening by evening, as production makes them, and how often each rule decides"
-    read, pages = book(house.policy), []
-    fired = np.zeros(len(read.lines) + 1, int)
-    for _, rows in table.groupby(level='date', sort=False):
-        page = inputs(rows)
-        decided = first(answers(page, read), read)[(page['current'] > 0).to_numpy()]
-        fired += np.bincount(decided, minlength=len(fired))
-        pages.append(page)
-    return pd.concat(pages), {line.name: int(n) for line, n in zip(read.lines, fired)}
+def asked(table: pd.DataFrame) -> pd.DataFrame:
+    "Inputs of rules made evening by evening, as production makes them"
+    return pd.concat([inputs(rows) for _, rows in table.groupby(level='date', sort=False)])
 
 
 # %% ../../nbs/08_tuning/02_steps.ipynb #f928bee5
@@ -216,18 +206,18 @@ def steps(
     now = np.where(spent > 0, np.where(budget > 0, budget, spent), 0.0)
     sides = reach(now, column('days_active'), house.policy.guardrails)
     low, high = fixed(sides, now, held.index, house)
-    box, then = (
-        Box(now, low, high, now.sum(-1)),
-        curves_at(grid, stops, response.history_days, response),
-    )
+    box = Box(now, low, high, now.sum(-1))
+    then = curves_at(grid, stops, response.history_days, response)
     odds, poor, share = evidence_at(then, box, used, response)
+    if not settings.evidence:
+        odds, poor = np.full_like(odds, np.nan), np.full_like(poor, np.nan)
     current = np.where(now > 0, now, np.nan)
-    told, fired = asked(table.assign(current=current.ravel(), marginal_ratio=share.ravel()), house)
+    told = asked(table.assign(current=current.ravel(), marginal_ratio=share.ravel()))
     judges = curves_at(grid, ends, length, judging(response))
     worth = through(judges, grid, ends, length)
     ran = (worth.mean > 0) & (now > 0)
     span = np.where(ran[..., None], worth.mean[..., None] * settings.credit, now[..., None])
     money, clicks, earned = (summed(grid, n, ends, length) for n in ('spend', 'clicks', 'revenue'))
     before = (about.customer, dates, held.index, told, now, low, high, odds, poor, past)
-    after = (worth, span, ratio(clicks, money), ratio(earned, money), used, fired)
+    after = (worth, span, ratio(clicks, money), ratio(earned, money), used)
     return Steps(*before, *after, settings.embargo_days, length)

@@ -34,19 +34,20 @@ def in_terms(trials: pd.DataFrame, histories: Sequence[Steps], house: House) -> 
                 scored(steps, rule(json.loads(values)), house.objectives)
                 for steps, rule in zip(histories, rules)
             ]
-            row = {
-                name: float(np.nanmean([np.nanmean(getattr(t, name)) for t in told]))
-                for name in TERMS
-            }
+            means = pd.DataFrame(
+                [{n: pd.Series(getattr(t, n)).mean() for n in TERMS} for t in told]
+            )
+            row = means.mean().to_dict()
         rows.append(row)
     return pd.concat([trials, pd.DataFrame(rows, index=trials.index)], axis='columns')
 
 
 def unbeaten(trials: pd.DataFrame) -> pd.DataFrame:
     "Trials that no other matches in every term and beats in one, highest mean first"
-    known = trials.dropna(subset=TERMS)
-    sign = np.where(np.array(TERMS) == 'violation', -1, 1)
-    terms = (known[TERMS].to_numpy('float64') * sign).round(DIGITS)
+    told = [name for name in TERMS if trials[name].notna().any()]  # the others compare nothing
+    known = trials.dropna(subset=told)
+    sign = np.where(np.array(told) == 'violation', -1, 1)
+    terms = (known[told].to_numpy('float64') * sign).round(DIGITS)
     matched = (terms[None] >= terms[:, None]).all(-1) & (terms[None] > terms[:, None]).any(-1)
     page = known[~matched.any(-1)].drop_duplicates(TERMS)
     return page.sort_values('mean', ascending=False, ignore_index=True, kind='stable')

@@ -4,6 +4,7 @@
 
 # %% auto #0
 __all__ = [
+    'DIGITS',
     'ROUNDING',
     'Evaluate',
     'Journal',
@@ -61,7 +62,7 @@ class Trial(NamedTuple):
 class Journal(NamedTuple):
     "Where answers are kept, and to what question"
 
-    path: Path
+    path: Path  # a folder: a Parquet file an answer, which read as one table
     about: Any = ''  # the caller's part of the question, such as digests of the data
 
 
@@ -73,9 +74,9 @@ def fingerprint(task: Task, about: Any) -> str:
 
 def answered(journal: Journal, question: str) -> list[Trial]:
     "The answers so far, in order; raises Problem when they are to another question"
-    if not journal.path.exists():
+    if not any(journal.path.glob('*.parquet')):
         return []
-    rows = pd.read_parquet(journal.path)
+    rows = pd.read_parquet(journal.path).sort_values('number')
     if set(rows['question']) - {question}:
         raise Problem(
             f'{journal.path} holds a search over other parameters, folds, data, settings or seed; '
@@ -88,12 +89,15 @@ def answered(journal: Journal, question: str) -> list[Trial]:
     ]
 
 
-def keep(journal: Journal, question: str, trials: Sequence[Trial]) -> None:
-    "Write all answers, as one step"
-    rows = pd.DataFrame(trials, columns=Trial._fields).assign(question=question)
-    for name in ('point', 'folds', 'scores'):
-        rows[name] = [json.dumps(list(value)) for value in rows[name]]
-    write_atomic(journal.path, lambda part: rows.to_parquet(part, index=False))
+def keep(journal: Journal, question: str, trial: Trial, number: int) -> None:
+    "Write one more answer, as one step; `number` is its place among all"
+    row = trial._asdict() | {'question': question, 'number': number}
+    row |= {name: json.dumps(list(row[name])) for name in ('point', 'folds', 'scores')}
+    file = journal.path / f'{number:0{DIGITS}}.parquet'
+    write_atomic(file, lambda part: pd.DataFrame([row]).to_parquet(part, index=False))
+
+
+DIGITS = 6  # of a number, so that names sort as numbers do
 
 
 # %% ../../nbs/08_tuning/08_trials.ipynb #3f2aaeeb
@@ -147,7 +151,7 @@ class Track:
             seen.update(new)
             self.trials.append(trial)
             if self.watch.journal and len(self.trials) > len(self.old):
-                keep(self.watch.journal, self.question, self.trials)
+                keep(self.watch.journal, self.question, trial, len(self.trials))
         return scores[list(folds)]
 
     @property
@@ -158,14 +162,14 @@ class Track:
 
 # %% ../../nbs/08_tuning/08_trials.ipynb #faecee46
 def answer(track: Track, stage: str, point: np.ndarray, folds: list[int]) -> Trial:
-    "From the file while it lasts, else from the function"
+    "From the journal while it lasts, else from the function"
     place = tuple(float(x) for x in point)
     if len(track.trials) < len(track.old):
         old = track.old[len(track.trials)]
         if (old.point, list(old.folds)) != (place, folds):
             raise Problem(
                 f'{track.watch.journal and track.watch.journal.path}: the search asks otherwise than when it was begun; '
-                'it is from another version: remove the file'
+                'it is from another version: remove the folder'
             )
         return old
     late = track.limit.seconds is not None and track.elapsed >= track.limit.seconds

@@ -15,6 +15,7 @@ __all__ = [
     'result',
     'run',
     'run_all',
+    'stopping',
     'tune',
 ]
 
@@ -105,6 +106,12 @@ def asked_of(job: Job) -> Task:
     return task(job.histories, job.house, job.space, job.settings.folds)
 
 
+def stopping(job: Job) -> SearchSettings:
+    "How the job searches; without a stop of its own it ends as objectives.yaml says"
+    own = job.settings.search
+    return own if own.stop else own.model_copy(update={'stop': job.house.objectives.early_stop})
+
+
 def run(job: Job, progress: Callable | None = None) -> Found:
     "Search, or draw at random where the job says so"
     if job.name == 'random':
@@ -116,8 +123,8 @@ def run(job: Job, progress: Callable | None = None) -> Found:
             job.house.policy.model_dump(),
             job.house.objectives.model_dump(),
         ]
-        journal = Journal(job.folder / f'{job.name}.parquet', about)
-    return search(asked_of(job), job.settings.search, job.seed, Watch(journal, progress))
+        journal = Journal(job.folder / job.name, about)
+    return search(asked_of(job), stopping(job), job.seed, Watch(journal, progress))
 
 
 def run_all(jobs: Sequence[Job], asked: Asked) -> list[Found]:

@@ -47,7 +47,9 @@ import numpy as np
 import pandas as pd
 
 REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO))
+sys.path[:0] = [str(REPO), str(REPO / 'tests/bench')]
+
+from customers import FAMILIES as PLAIN
 
 from adsbench.budgets.allocate import allocate
 from adsbench.budgets.curves import Curves, History, fit, marginal, revenue
@@ -74,15 +76,7 @@ CADENCE = 3  # days: guardrails wait 48 to 72 hours after an executed edit
 LOOK = 35  # days of rows behind the features: the longest window looks back so far
 GROUP = 4  # ad sets of a campaign
 CHUNK = 20  # accounts that are played at once; --quick plays one such chunk
-FAMILIES = {
-    'base': World(),
-    'weak': World(saturation=4.0),
-    'strong': World(saturation=0.6),
-    'low_fatigue': World(fatigue=0.03),
-    'small': World(cvr=0.008),
-    'no_drift': World(drift=0.0),
-    'delayed': World(carryover=0.6, power=(1.5, 2.2), log_share=0.0),
-}
+FAMILIES = PLAIN | {'delayed': World(carryover=0.6, power=(1.5, 2.2), log_share=0.0)}
 ALIEN = 'delayed'  # the family that the model of ours does not match
 OURS = ('rules', 'response', 'both', 'response_weights')
 METHODS = OURS[:3]

@@ -13,6 +13,7 @@ after day, for all steps (and all policies) at once.
 
 import datetime as dt
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,11 +61,13 @@ class History(NamedTuple):
     seed: int
 
 
-def moved(now: np.ndarray, first: np.ndarray, roas: np.ndarray, rng: np.random.Generator):
+def moved(
+    now: np.ndarray, first: np.ndarray, roas: np.ndarray, luck: float, rng: np.random.Generator
+) -> np.ndarray:
     "Budgets after a person's weekly edits"
     usual = np.nanmean(roas)
-    luck = LUCK * np.log(np.clip(roas / usual, 0.25, 4))
-    step = TASTE * rng.standard_normal(now.shape) + luck - BACK * np.log(now / first)
+    follow = luck * np.log(np.clip(roas / usual, 0.25, 4))
+    step = TASTE * rng.standard_normal(now.shape) + follow - BACK * np.log(now / first)
     step = np.where(rng.random(now.shape) < EDITED, np.clip(step, -MOST, MOST), 0)
     return (now * np.exp(step)).round(2)
 
@@ -97,16 +100,22 @@ def table(report, budgets: np.ndarray, reach: np.ndarray, world: World, seed: in
     return Facts({'account': rows, 'campaign': rows, 'adset': rows}, held)
 
 
-def customer(seed: int, world: World, days: int) -> History:
-    "An account played for so many days"
-    state = market(world, seed)
+def customer(
+    seed: int,
+    world: World,
+    days: int,
+    shaped: Callable = lambda state, seed: state,
+    luck: float = LUCK,
+) -> History:
+    "An account played for so many days; `shaped` changes its first morning, `luck` moves its budgets"
+    state = shaped(market(world, seed), seed)
     first = now = state.truth.budget.round(2)
     mornings, outcomes, budgets, skill = [], [], [], []
     for day in range(days):
         if day and day % WEEK == 0:
             told = seen(outcomes[-WEEK:])
             roas = told.revenue.sum(0) / np.maximum(told.spend.sum(0), 1e-9)
-            now = moved(now, first, roas, np.random.default_rng([seed, 3, day]))
+            now = moved(now, first, roas, luck, np.random.default_rng([seed, 3, day]))
         mornings.append(state)
         state, outcome = play(state, now, np.random.default_rng([seed, 7, day]))
         outcomes.append(outcome)

@@ -83,7 +83,7 @@ class Instance(NamedTuple):
 def parts(history, last: pd.Timestamp, settings: ReplaySettings) -> tuple:
     "Steps up to a day, what comes after each, the rulebook as a function"
     past = steps(history.facts, house(), settings, About(last, 'bench'))
-    return past, future(history, past, settings.step_days), ruler(past, house(), settings.evidence)
+    return past, future(history, past, settings.step_days), ruler(past, house())
 
 
 def instance(seed: int, number: int, weights: bool) -> Instance:
