@@ -177,6 +177,7 @@ def test_commands_of_other_parts_are_absent_not_stubbed():
         'validate',
         'features',
         'allocate',
+        'audiences',
         'auto-params',
         'diagnose',
         'discover',
@@ -184,6 +185,7 @@ def test_commands_of_other_parts_are_absent_not_stubbed():
         'report',
         'tune',
     }
+    assert {group.name for group in cli.app.registered_groups} == {'config', 'rules', 'target'}
 
 
 def test_config_check_reports_every_customer(run, tmp_root: Path):

@@ -143,7 +143,7 @@ def test_hostile_names_stay_names(full):
 
 def test_sections_come_in_the_order_of_the_house(full):
     _, outcome = full
-    wanted = ['Verdict', 'How is the account doing?', 'What changed, and why?', 'What to move?', 'Where does the money go?', 'Does the shop agree?', 'What we do not know', 'Provenance']  # fmt: skip
+    wanted = ['Verdict', 'How is the account doing?', 'What changed, and why?', 'What to move?', 'Which audiences to scale, hold, pause or retest?', 'Whom to reach?', 'Where does the money go?', 'Does the shop agree?', 'What we do not know', 'Provenance']  # fmt: skip
     assert re.findall(r'<h2[^>]*>([^<]+)</h2>', outcome.html.read_text()) == wanted
     tables = re.findall(r'<table>.*?</table>', outcome.html.read_text(), re.S)
     assert all('<caption>' in t and 'scope="col"' in t and 'scope="row"' in t for t in tables)

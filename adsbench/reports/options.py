@@ -74,7 +74,7 @@ def plain(value: Any) -> Any:
 MISSING = ('nan', 'NaT', '<NA>')  # how numpy and pandas print what is not there
 
 
-def say(result: dict, as_json: bool, words: str) -> None:
+def say(result: dict | list, as_json: bool, words: str) -> None:
     "One JSON object on standard output, or words for a person"
     print(json.dumps(plain(result), ensure_ascii=False) if as_json else words)
 
