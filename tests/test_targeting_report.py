@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +17,6 @@ from adsbench.reports.reach import Reach, judged
 from adsbench.reports.reach_page import reach_page
 from adsbench.reports.words import text_of
 from adsbench.targeting.case import scored
-from adsbench.targeting.messages import RunRequest
-from adsbench.targeting.operations import run
 
 LAST, EXPORTED = '2025-11-19', '2025-11-20'
 SETS = (
@@ -369,16 +365,3 @@ def test_later_days_do_not_reach_back(home: Path):
     whole = scored(early.tables, early.session.as_of, early.settings)
     cut = {n: t[t['date'] <= '2025-11-12'] if 'date' in t else t for n, t in early.tables.items()}
     pd.testing.assert_frame_equal(whole, scored(cut, early.session.as_of, early.settings))
-
-
-def test_a_warm_run_is_quick(home: Path, tmp_path: Path):
-    if os.getloadavg()[0] > (os.cpu_count() or 1):
-        pytest.skip('the machine is busy: a time says nothing')
-    found = targeting.gather(place(home, 'acme'))
-    took = []
-    for n in range(3):
-        session = found.session._replace(folder=tmp_path / str(n), seed=n)
-        start = time.process_time()
-        run(RunRequest(campaign_id='c_one', mode='live'), found.tables, session, found.settings)
-        took.append(time.process_time() - start)
-    assert min(took) < 1, took

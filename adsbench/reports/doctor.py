@@ -98,6 +98,8 @@ PARTS = {
     'objectives': 'adsbench.budgets.objectives:ObjectiveSettings',
     'adsets': 'adsbench.budgets.objectives:AdsetSettings',
     'tuning': 'adsbench.reports.tuning:TuningPart',
+    'audiences': 'adsbench.audiences.cases:AudienceSettings',
+    'targeting': 'adsbench.targeting.case:TargetingSettings',
     'reports': 'adsbench.reports.render:ReportSettings',
 }
 
