@@ -136,7 +136,7 @@ def test_hostile_names_stay_names(full):
     assert not re.search(r'(?:src|href)="(?!data:)', html)
     assert (
         all('alt="' in tag for tag in re.findall(r'<img[^>]*>', html))
-        and html.count('<figcaption>') == 4
+        and html.count('<figcaption>') == 5
     )
     assert len(html) < 400_000
 
