@@ -456,16 +456,20 @@ def main() -> None:
     flags = {'weights': args.weights, 'screened': args.screened, 'equal': not args.quick}
     jobs = [(args.seed, k, names, checks, flags) for k in range(count)]
     pages = []
+
+    def kept(page: dict) -> None:
+        "Keep a page and say how far it is"
+        pages.append(page)
+        now = time.perf_counter() - begun
+        print(f'{len(pages)} of {count} instances, {now:.0f} s', file=sys.stderr)
+
     if args.jobs <= 1:
-        pages = [one(job) for job in jobs]
+        for job in jobs:
+            kept(one(job))
     else:
         with ProcessPoolExecutor(args.jobs) as pool:
             for done in as_completed([pool.submit(one, job) for job in jobs]):
-                pages.append(done.result())
-                print(
-                    f'{len(pages)} of {count} instances, {time.perf_counter() - begun:.0f} s',
-                    file=sys.stderr,
-                )
+                kept(done.result())
     pages.sort(key=lambda page: page['number'])
     found = summary(pages, checks) | {'missing': missing}
     found['total_s'] = round(time.perf_counter() - begun, 1)
