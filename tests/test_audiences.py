@@ -18,6 +18,7 @@ from adsbench.audiences.noise import NoiseSettings, noise, totals
 from adsbench.audiences.reasons import proofs
 from adsbench.audiences.records import proof_records, records
 from adsbench.audiences.roster import RosterSettings, audience_days, recent, roster
+from adsbench.audiences.score import motion
 from adsbench.audiences.steps import Guard
 from adsbench.audiences.trends import TrendSettings, trends, worn
 from adsbench.data.inventory import Plan
@@ -134,6 +135,9 @@ def test_trends_false_rates_and_a_planted_fall():
     assert (told['slope_low'] <= told['slope']).all() and (
         told['slope'] <= told['slope_high']
     ).all()
+    held = told['scatter_low'][10:] <= 0.15
+    assert held.mean() > 0.8, 'the interval of day-to-day deviation reaches down to counting noise'
+    assert (told['scatter_low'] <= told['scatter_high']).all()
 
 
 def test_a_fall_of_the_whole_account_is_nobodys_decline():
@@ -194,6 +198,23 @@ def test_windows_and_day_over_day():
         made.loc['003', 'roas_slope'], np.polyfit(range(14), daily, 1)[0] / daily.mean()
     )
     assert np.isclose(made.loc['003', 'cpa_std'], (own.spend / own.purchases).std())
+    cpa = own.spend.sum() / own.purchases.sum()
+    assert np.isclose(made.loc['003', 'cpa_volatility'], made.loc['003', 'cpa_std'] / cpa)
+    spend = [10.0, 10, 10, 20, 20, 20, 60, 60, 60]
+    rows = pd.DataFrame({'audience_id': 'a', 'date': pd.date_range(end=END, periods=9)})
+    rows = rows.assign(spend=spend, revenue=2.0 * np.array(spend), purchases=1.0)
+    assert np.isclose(motion(rows, END).loc['a', 'spend_acceleration'], 60 / 20 - 20 / 10)
+
+
+def test_confidence_is_the_probability_of_being_better_than_a_hold():
+    made = run(10, 973)
+    word = pd.cut(
+        made['p_better'], [-1, 0.7, 0.9, 2], right=False, labels=['LOW', 'MEDIUM', 'HIGH']
+    )
+    assert (made['confidence'] == word.astype('str')).all() and made['confidence'].nunique() == 3
+    for action, chance in (('SCALE', 'p_winner'), ('PAUSE', 'p_loser')):
+        acts = made[made['action'].eq(action) & made['bucket'].ne('AVERAGE')]
+        assert len(acts) and (acts['p_better'] == acts[chance]).all()
 
 
 # --- noise

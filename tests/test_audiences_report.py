@@ -1,17 +1,30 @@
 """Audiences as people meet them: the command, its files, the section of the weekly page; a demo and hostile customers."""
 
+import contextlib
 import csv
 import io
 import json
 import re
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
-from accounts import Adset, Answer, account, adsbench, adsets_csv, days_csv, take, write
+from accounts import (
+    Adset,
+    Answer,
+    account,
+    adsbench,
+    adsets_csv,
+    days_csv,
+    read_yaml,
+    take,
+    write,
+)
 
 from adsbench.audiences.cases import AudienceSettings
 from adsbench.audiences.records import Decision
+from adsbench.data import layers as house
 from adsbench.data.demo import write_demo
 from adsbench.data.disk import place
 from adsbench.data.layers import read_layers
@@ -20,7 +33,7 @@ from adsbench.data.settings import section
 from adsbench.reports import audience_page, audiencing, budgeting, setup_page, weekly
 from adsbench.reports.audience_pictures import ORDER, SHOWN, lineup, ranked
 from adsbench.reports.canvas import LIMIT, draw
-from adsbench.reports.page import stack
+from adsbench.reports.page import Html, stack
 from adsbench.reports.words import text_of
 
 LAST, NEXT = '2025-11-19', '2025-11-20'
@@ -44,8 +57,23 @@ def by_name(said: Answer) -> dict[str, dict]:
     return {one['audience_id']: one for one in said.json['decisions']}
 
 
+def watched(root: Path, *words: object) -> tuple[Answer, audiencing.Audiences | None]:
+    "What the command says, and the same as frames where it got so far"
+    found, judged = [], audiencing.judged
+    keep = lambda *given: found.append(judged(*given)) or found[-1]
+    with mock.patch.object(audiencing, 'judged', keep):
+        said = adsbench(root, 'audiences', '--json', *words)
+    return said, found[0] if found else None
+
+
+def page_of(made: audiencing.Audiences, currency: str = 'EUR') -> Html:
+    "The section of the weekly page from what was judged"
+    both = audience_page.audiences(made, currency), setup_page.setups(made, currency)
+    return stack(*filter(None, both))
+
+
 def section_of(root: Path, platform: str = 'meta', day: str | None = None) -> str:
-    "The section of the weekly page"
+    "The section of the weekly page, as the report makes it"
     return setup_page.judgement(weekly.begin(str(root), ('acme', platform), day))
 
 
@@ -56,6 +84,13 @@ def clean(html: str) -> str:
     assert '<img src=x' not in html and '<script' not in html
     assert html.count('<img') == html.count('alt="') and 'alt=""' not in html
     return told
+
+
+@pytest.fixture(scope='module', autouse=True)
+def read_once():
+    "The house's settings are read once, as in the commands of these tests"
+    with mock.patch.object(house, 'read_yaml', read_yaml):
+        yield
 
 
 @pytest.fixture(scope='module')
@@ -76,20 +111,35 @@ def plain(base: Path) -> Answer:
 def demo(tmp_path_factory) -> Path:
     "The demo customer"
     root = tmp_path_factory.mktemp('demo')
-    write_demo(root, days=56)
+    write_demo(root, days=42)
     return root
 
 
 @pytest.fixture(scope='module')
-def whole(demo: Path) -> Answer:
-    "What is said of the demo"
-    return adsbench(demo, 'audiences', '-c', 'demo', '--json')
+def both(demo: Path) -> tuple[Answer, audiencing.Audiences]:
+    "One run of the command on the demo"
+    return watched(demo, '-c', 'demo')
 
 
 @pytest.fixture(scope='module')
-def made(demo: Path) -> audiencing.Audiences:
+def whole(both) -> Answer:
+    "What is said of the demo"
+    return both[0]
+
+
+@pytest.fixture(scope='module')
+def made(both) -> audiencing.Audiences:
     "The same as frames"
-    return audiencing.judged(place(demo, 'demo', 'meta'))
+    return both[1]
+
+
+@pytest.fixture(scope='module')
+def weekly_run(demo: Path) -> tuple[str, Path]:
+    "The section of the demo, made while a run's folder is made; and the folder"
+    part = demo / f'weekly{budgeting.PART}'
+    part.mkdir()
+    with contextlib.chdir(part):
+        return setup_page.judgement(weekly.begin(str(demo), ('demo', 'meta'))), part
 
 
 # --- the command and its files
@@ -113,7 +163,7 @@ def test_every_action_names_evidence_that_is_there(whole: Answer):
     assert acts and all(one['evidence'] and 0 <= one['p_better'] <= 1 for one in acts)
 
 
-def test_a_run_has_a_folder_of_its_own_that_holds_what_was_said(demo: Path, whole: Answer):
+def test_a_run_has_a_folder_of_its_own_that_holds_what_was_said(demo: Path, whole, made):
     folder = Path(whole.json['folder'])
     assert {p.name for p in folder.iterdir()} == {'decisions.json', 'decisions.csv', 'setup.json', 'manifest.json'}  # fmt: skip
     told = json.loads((folder / 'decisions.json').read_text())
@@ -122,11 +172,10 @@ def test_a_run_has_a_folder_of_its_own_that_holds_what_was_said(demo: Path, whol
     assert [one for one in setup['issues'] if one['state'] == 'raised'] == whole.json['setup']
     manifest = json.loads((folder / 'manifest.json').read_text())
     assert manifest['status'] == 'ok' and manifest['report'] == 'audiences' and manifest['inputs']
-    again = adsbench(demo, 'audiences', '-c', 'demo', '--json')
+    again = audiencing.keep(place(demo, 'demo', 'meta'), made)
+    assert again != folder, 'a folder of its own'
     for name in ('decisions.json', 'decisions.csv', 'setup.json'):
-        assert (folder / name).read_bytes() == (Path(again.json['folder']) / name).read_bytes(), (
-            name
-        )
+        assert (folder / name).read_bytes() == (again / name).read_bytes(), name
 
 
 def test_a_spreadsheet_runs_no_name(plain: Answer):
@@ -150,6 +199,24 @@ def test_an_earlier_day_sees_nothing_later(base: Path, tmp_root: Path):
     shorter = tuple(one._replace(days=one.days[:24]) for one in SETS)
     take(tmp_root, 'days.csv', days_csv(shorter, early), '2025-11-11')
     assert asked(tmp_root).json['about']['as_of'] == early
+
+
+def test_reach_sizes_and_buyers_come_from_the_stored_tables(demo: Path, whole: Answer):
+    setup = json.loads((Path(whole.json['folder']) / 'setup.json').read_text())
+    sized = [one for one in setup['headroom'] if one['audience_size']]
+    assert sized and all(one['people'] <= one['audience_size'] for one in sized)
+    assert {one['source'] for one in setup['buyers']['distances']} == {'shop'}
+    home, layers = place(demo, 'demo', 'meta'), read_layers(demo, 'demo', 'meta')
+    held = budgeting.read(home, budgeting.AS_SET, layers)
+    held.tables.pop('orders')
+    path = demo / 'datasets/demo/meta/tables/exposures.parquet'
+    hidden = path.rename(demo / 'hidden')
+    try:
+        without, _ = audiencing.checked_setup(home, held, layers)
+    finally:
+        hidden.rename(path)
+    assert without.headroom['audience_size'].isna().all()
+    assert 'shop' not in set(without.buyers.distances['source'])
 
 
 # --- limits, people and history
@@ -218,8 +285,8 @@ def test_settings_are_the_house_file_and_a_typo_stops(base: Path):
 # --- the page
 
 
-def test_the_section_answers_first_and_shows_at_most_twelve_rows(demo: Path, whole, made):
-    html = setup_page.judgement(weekly.begin(str(demo), ('demo', 'meta')))
+def test_the_section_answers_first_and_shows_at_most_twelve_rows(weekly_run, whole, made):
+    html, _ = weekly_run
     told = clean(html)
     rows = whole.json['decisions']
     count = {one: sum(row['action'] == one for row in rows) for one in ('SCALE', 'PAUSE')}
@@ -232,19 +299,17 @@ def test_the_section_answers_first_and_shows_at_most_twelve_rows(demo: Path, who
     tables = re.findall(r'<table>.*?</table>', html, re.S)
     assert tables and all(one.count('<tr>') <= 13 for one in tables)
     assert all('scope="col"' in one and '<caption>' in one for one in tables)
-    again = [audience_page.audiences(made, 'EUR'), setup_page.setups(made, 'EUR')]
-    assert stack(*again) == html, 'the same bytes twice'
+    assert page_of(made) == html, 'the same bytes from two runs'
     assert len(html) < 150_000
 
 
-def test_the_weekly_folder_keeps_what_the_command_keeps(demo: Path, whole: Answer, monkeypatch):
-    part = demo / f'weekly{budgeting.PART}'
-    part.mkdir()
-    monkeypatch.chdir(part)
-    setup_page.judgement(weekly.begin(str(demo), ('demo', 'meta')))
+def test_the_weekly_folder_keeps_what_the_command_keeps(weekly_run, whole: Answer):
+    _, part = weekly_run
     assert {p.name for p in part.iterdir()} == {'audiences.json', 'audiences.csv', 'setup.json'}
     alone = Path(whole.json['folder'])
-    assert (part / 'audiences.json').read_bytes() == (alone / 'decisions.json').read_bytes()
+    for kind in ('json', 'csv'):
+        ours, theirs = part / f'audiences.{kind}', alone / f'decisions.{kind}'
+        assert ours.read_bytes() == theirs.read_bytes(), 'two runs, the same bytes'
     assert (part / 'setup.json').read_bytes() == (alone / 'setup.json').read_bytes()
 
 
@@ -270,13 +335,13 @@ def test_a_special_category_is_asked_nothing_that_is_closed(demo: Path):
     before = path.read_text()
     path.write_text(before + 'special_ad_category: HOUSING\n')
     try:
-        said = adsbench(demo, 'audiences', '-c', 'demo', '--json')
+        said, told = watched(demo, '-c', 'demo')
         assert said.code == 0, said.err
         closed = {'age_too_wide', 'age_too_narrow', 'single_gender', 'age_mismatch', 'geo_mismatch'}
         assert not closed & {one['check'] for one in said.json['setup']}
         lookalikes = [o for o in said.json['decisions'] if o['audience_type'] == 'Lookalike']
         assert lookalikes
-        clean(setup_page.judgement(weekly.begin(str(demo), ('demo', 'meta'))))
+        clean(page_of(told))
     finally:
         path.write_text(before)
 
@@ -291,11 +356,11 @@ def test_a_hostile_name_is_text_everywhere(base: Path, plain: Answer):
 
 def test_no_budgets_raise_nothing_and_say_so(tmp_root: Path):
     take(tmp_root, 'days.csv', days_csv(SETS, LAST), NEXT)
-    said = asked(tmp_root)
+    said, made = watched(tmp_root, '-c', 'acme')
     assert said.code == 0, said.err
     assert {one['action'] for one in said.json['decisions']} <= {'HOLD', 'PAUSE'}
     assert all(one['proposed_budget'] is None or one['scale_percentage'] == 0 for one in said.json['decisions'])  # fmt: skip
-    told = clean(section_of(tmp_root))
+    told = clean(page_of(made))
     assert 'No budgets are known' in told and 'could not be checked' in told
 
 
@@ -311,17 +376,17 @@ def test_days_without_revenue_are_a_sentence(tmp_root: Path):
 def test_yen_have_no_cents(tmp_root: Path):
     many = tuple(one._replace(budget=round(one.budget * 100), spend=(one.spend[0] * 100,) * 2) for one in SETS)  # fmt: skip
     account(tmp_root, many, LAST, NEXT, '--currency', 'JPY')
-    said = asked(tmp_root)
+    said, made = watched(tmp_root, '-c', 'acme')
     assert said.code == 0 and said.json['about']['currency'] == 'JPY'
     budgets = [one['proposed_budget'] for one in said.json['decisions']]
-    assert all(one == round(one) for one in budgets) and '¥' in clean(section_of(tmp_root))
+    assert all(one == round(one) for one in budgets) and '¥' in clean(page_of(made, 'JPY'))
 
 
 def test_one_ad_set_has_nothing_to_be_compared_with(tmp_root: Path):
     account(tmp_root, SETS[:1], LAST, NEXT)
-    said = asked(tmp_root)
+    said, made = watched(tmp_root, '-c', 'acme')
     assert said.code == 0 and [one['action'] for one in said.json['decisions']] == ['HOLD']
-    assert 'only one audience' in clean(section_of(tmp_root))
+    assert 'only one audience' in clean(page_of(made))
 
 
 def test_taboola_has_no_audiences_and_is_told_so(tmp_root: Path):
@@ -348,10 +413,10 @@ def test_taboola_has_no_audiences_and_is_told_so(tmp_root: Path):
 
 def test_campaign_budgets_are_left_to_the_campaign(tmp_root: Path):
     account(tmp_root, [one._replace(level='campaign') for one in SETS], LAST, NEXT)
-    said = asked(tmp_root)
+    said, made = watched(tmp_root, '-c', 'acme')
     assert said.code == 0, said.err
     assert 'SCALE' not in {one['action'] for one in said.json['decisions']}
-    clean(section_of(tmp_root))
+    clean(page_of(made))
 
 
 def test_nobody_is_a_sentence(tmp_root: Path):

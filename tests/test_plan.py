@@ -23,7 +23,13 @@ from adsbench.targeting.lookalikes import (
     same,
 )
 from adsbench.targeting.plan import plan
-from adsbench.targeting.preview import PreviewSettings, difference, edit_cost, exclusions
+from adsbench.targeting.preview import (
+    PreviewSettings,
+    difference,
+    edit_cost,
+    exclusions,
+    narrowing,
+)
 from adsbench.targeting.spec import SpecSettings, Wishes, faults, shape, sorted_wishes
 from adsbench.targeting.trials import Pace, TrialSettings, purchases_needed, trial
 
@@ -231,3 +237,29 @@ def test_ranking_leaves_out_what_is_not_known():
     table = segments()
     assert ranked(table.assign(composite=np.nan), 'interest', 15, PlanSettings()) == []
     assert ranked(table.iloc[:0], 'interest', 15, PlanSettings()) == []
+
+
+def test_ages_and_genders_are_in_the_preview_and_blocked_above_the_limit():
+    found = plan(basis(), AS_OF, 0, PlanSettings())
+    taken = found.reasoning['removed_delivery']
+    assert [one['kind'] for one in taken] == ['age'] and '18-24' in taken[0]['excludes']
+    assert taken[0]['removed'] == pytest.approx(700 / 5900) and not taken[0]['blocked']
+    tight = PlanSettings(preview=PreviewSettings(most_removed=0.1))
+    kept = plan(basis(), AS_OF, 0, tight)
+    assert kept.reasoning['removed_delivery'][0]['blocked'] and 'ages' not in kept.suggestions
+    assert 'too much' in kept.reasoning['demographics'][-1]
+    table = segments().assign(total_clicks=1.0)
+    gone = {'country': ['Mexico'], 'age': ['18-24'], 'gender': ['male']}
+    page = narrowing(table, gone, PreviewSettings(most_removed=0.4))
+    shares = [2000 / 5900, 700 / 5900, 2900 / 5900]
+    assert np.allclose(page['removed'], shares) and page['blocked'].tolist() == [False, True, True]
+    assert page['cumulated'].iloc[1] == pytest.approx(shares[0] + shares[1]), 'at most the sum'
+    assert narrowing(table, {'gender': ['nobody']}, PreviewSettings()).empty
+
+
+def test_what_nobody_saw_is_expected_of_nobody_and_overflows_nothing():
+    table = segments().query("segment_type == 'country'").reset_index(drop=True)
+    lost = table.assign(roas=1e-3, roas_low=1e-300, roas_high=1e200)
+    with np.errstate(all='raise'):
+        spans, page = expected(lost, pd.Series(1.0, lost.index), 0, ExpectedSettings())
+    assert spans['roas'].value is None and spans['ctr'].value > 0 and 'roas' not in page.index

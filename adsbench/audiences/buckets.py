@@ -60,10 +60,8 @@ def order_prior(rows: pd.DataFrame, sums: pd.DataFrame) -> OrderValue:
     "What is believed of an audience's order value before its own orders"
     sold = sums[(sums['purchases'] > 0) & (sums['revenue'] > 0)]
     if sold.empty:
-        raise Problem(
-            'no audience has sold anything in its days of evidence, so none can be better than another; '
-            'widen window.days, or look at the tracking first'
-        )
+        none = 'no audience has sold anything in its days of evidence, so none can be better than'
+        raise Problem(f'{none} another; widen window.days, or look at the tracking first')
     money, bought, own = sold['revenue'].to_numpy(), sold['purchases'].to_numpy(), within(rows)
     priors = [value_prior(money, bought, np.array([between, own])) for between in BETWEEN]
     fits = np.array([gamma_gamma(money, bought, prior).sum() for prior in priors])

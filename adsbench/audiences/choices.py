@@ -66,7 +66,7 @@ def by_ages(case: Case, settings: CheckSettings) -> pd.DataFrame:
         return pd.DataFrame(columns=SHAPE)
     span = (case.adsets['age_max'] - case.adsets['age_min']).set_axis(case.adsets['adset_id'])
     rows, wide = selling(case), (BELOW, settings.age_roas)
-    units = lambda which: span.index[which & span.index.isin(rows['unit'])]
+    units = lambda which: span.index[which & span.index.isin(rows['unit'].unique())]
     told = measured(rows, 'roas', wide).reindex(units(span > settings.age_span))
     total = sums(rows, 'unit')
     narrow = total.reindex(units(span < settings.least_span))
@@ -85,7 +85,7 @@ def by_countries(case: Case, settings: CheckSettings) -> pd.DataFrame:
     "too_many_countries of the ad sets that have more than the bar"
     count = pd.Series([len(codes) for codes in countries_of(case.adsets)], case.adsets['adset_id'])
     rows, bar = selling(case), (BELOW, 1.0)
-    units = count.index[(count > settings.countries) & count.index.isin(rows['unit'])]
+    units = count.index[(count > settings.countries) & count.index.isin(rows['unit'].unique())]
     cut = case.parts.get('country')
     if not len(units):
         return pd.DataFrame(columns=SHAPE)
@@ -146,7 +146,9 @@ def by_formats(case: Case, settings: CheckSettings) -> pd.DataFrame:
     "missing_video and wrong_format of the ad sets"
     if case.ads is None or 'creative_type' not in case.ads:
         return pd.DataFrame(columns=SHAPE)
-    rows = case.ads[case.ads['adset_id'].isin(selling(case)['unit'])].dropna(subset='creative_type')
+    rows = case.ads[case.ads['adset_id'].isin(selling(case)['unit'].unique())].dropna(
+        subset='creative_type'
+    )
     table, factor = (
         sums(rows, ['adset_id', 'creative_type']),
         scatter(rows, ['adset_id', 'creative_type']),

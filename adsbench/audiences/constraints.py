@@ -15,6 +15,7 @@ __all__ = [
     'constraints',
     'handed',
     'restricted',
+    'shuts',
     'stated',
 ]
 
@@ -38,13 +39,18 @@ def restricted(categories: pd.Series) -> pd.Series:
     return every.map(lambda words: not set(words) <= set(OPEN)).astype(bool)
 
 
+def shuts(category: str) -> bool:
+    "Whether the category of a whole account closes them"
+    return bool(restricted(pd.Series([category]))[0])
+
+
 def closed(
     adsets: pd.DataFrame,
     category: str = 'NONE',  # of the account
 ) -> pd.Series:
     "The same for ad sets: their own category or the account's, whichever is stricter"
     own = adsets.get('special_ad_category', pd.Series('', adsets.index))
-    return restricted(own) | bool(restricted(pd.Series([category]))[0])
+    return restricted(own) | shuts(category)
 
 
 # %% ../../nbs/09_audiences/16_constraints.ipynb #09bba2a1

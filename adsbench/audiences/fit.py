@@ -98,7 +98,7 @@ def compatibility(
     by: Sequence[str],  # two columns, creative_type and audience say
     settings: FitSettings,
 ) -> pd.DataFrame:
-    "One row a pair that ran: its labels, sums, expected, value (1: no fit), low, high, p, q, verdict"
+    "One row a pair that ran: labels, sums, expected, value (1: no fit), interval, p, q, verdict"
     table = two_way(days, by, settings)
     row, column = np.nonzero(table.exposure > 0)
     events, money = table.events[row, column], table.exposure[row, column]

@@ -8,6 +8,7 @@ __all__ = [
     'NORMAL',
     'WIDTH',
     'GapSettings',
+    'best_creatives',
     'candidates',
     'configuration',
     'expected',
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/09_audiences/23_gaps.ipynb #4baf4c6f
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,11 +28,11 @@ from scipy.special import ndtr
 from ..data.money import from_minor, to_minor
 from ..data.settings import Section
 from ..features.ratios import ratio
-from .constraints import restricted
+from .constraints import shuts
 from .fit import FITS, FitSettings, Table, two_way, untried
 from .issues import Case, selling
 from .odds import ruled
-from .segments import UNKNOWN
+from .segments import UNKNOWN, countries_of
 
 
 # %% ../../nbs/09_audiences/23_gaps.ipynb #e6e7c8b5
@@ -72,7 +74,7 @@ def pairs_run(case: Case) -> tuple[pd.DataFrame, list[str]]:
     kind = case.segments.set_index('adset_id')[['audience', 'geo']]
     if cut is not None:
         rows = cut.rename(columns={'adset_id': 'unit'})
-        rows = rows[rows['unit'].isin(selling(case)['unit'])]
+        rows = rows[rows['unit'].isin(selling(case)['unit'].unique())]
     rows = rows.drop(columns=['audience', 'geo'], errors='ignore').join(kind, on='unit')
     place = 'country' if cut is not None else 'geo'
     known = rows[~rows['audience'].isin([UNKNOWN, 'Exclusion']) & rows[place].ne(UNKNOWN)]
@@ -99,8 +101,8 @@ def expected(table: Table, row: str, kind: str) -> tuple[float, float]:
 # %% ../../nbs/09_audiences/23_gaps.ipynb #4b129101
 def configuration(case: Case, place: str, kind: str, settings: GapSettings) -> dict[str, Any]:
     "controls, suggestions, exclusions and advantage_audience of an ad set for a place and a kind"
-    shut = bool(restricted(pd.Series([case.account[1]]))[0])
-    countries = place.split('+') if place.replace('+', '').isupper() else [place]
+    there = case.adsets[case.segments['geo'].eq(place).to_numpy()]
+    countries = sorted({code for codes in countries_of(there) for code in codes}) or [place]
     controls: dict[str, Any] = {'geo_locations': {'countries': countries}}
     hints: dict[str, Any] = {}
     same = case.adsets[case.segments['audience'].eq(kind).to_numpy()]
@@ -111,14 +113,12 @@ def configuration(case: Case, place: str, kind: str, settings: GapSettings) -> d
         words = sorted({w.strip() for text in used('interests') for w in text.split(',')})
         hints['flexible_spec'] = [{'interests': words}] if words else []
     if kind == 'Lookalike':
-        hints['lookalike'] = {
-            'source': 'purchasers',
-            'ratio': settings.ratio,
-            'country': countries[0],
-        }
+        seed = {'source': 'purchasers', 'ratio': settings.ratio, 'country': countries[0]}
+        hints['lookalike'] = seed
     if kind in ('Retargeting', 'Custom'):
         controls['custom_audiences'] = used('source') or ['visitors of 30 days']
     cold = kind not in ('Retargeting', 'Custom')
+    shut = shuts(case.account.category)
     exclusions = [f'purchasers of {settings.exclude_days} days'] if cold and not shut else []
     advantage = int(kind != 'Retargeting')
     return {
@@ -131,33 +131,35 @@ def configuration(case: Case, place: str, kind: str, settings: GapSettings) -> d
 
 
 # %% ../../nbs/09_audiences/23_gaps.ipynb #4a84ce07
-GAPS = ['place', 'audience', 'verdict', 'roas', 'value', 'low', 'high', 'p', 'q', 'evidence', 'start_budget', 'test_days', 'creative', 'configuration']  # fmt: skip
+GAPS = """place audience verdict roas value low high p q evidence start_budget test_days
+    creative configuration""".split()
 
 
 def candidates(case: Case, table: Table, settings: GapSettings) -> pd.DataFrame:
     "Untried pairs with rate, error and first budget; none that the category or the lists forbid"
-    shut = bool(restricted(pd.Series([case.account[1]]))[0])
     few = table.events.sum() < settings.seed_purchases
-    kinds = [
-        k
-        for k in settings.kinds
-        if not (k == 'Lookalike' and (shut or few)) and not (k == 'Custom' and few)
-    ]
-    tried = {
-        (r, c)
-        for i, r in enumerate(table.rows)
-        for j, c in enumerate(table.columns)
-        if table.exposure[i, j] > 0
-    }
-    open_pairs = [(r, k) for r in table.rows for k in kinds if (r, k) not in tried]
+    out = {'Lookalike', 'Custom'} if few else set()
+    out |= {'Lookalike'} if shuts(case.account.category) else set()
+    kinds = [kind for kind in settings.kinds if kind not in out]
+    row, column = np.nonzero(table.exposure > 0)
+    tried = set(zip(np.array(table.rows)[row], np.array(table.columns)[column]))
+    open_pairs = [pair for pair in product(table.rows, kinds) if pair not in tried]
     told = [expected(table, *pair) for pair in open_pairs]
     pages = pd.DataFrame(open_pairs, columns=['place', 'audience'])
     return pages.assign(rate=[rate for rate, _ in told], error=[error for _, error in told])
 
 
 # %% ../../nbs/09_audiences/23_gaps.ipynb #17a43fb6
+def best_creatives(fits: pd.DataFrame | None) -> dict[str, str]:
+    "Audience -> the creative type that fits it best, where one was found to"
+    if fits is None or fits.empty:
+        return {}
+    proved = fits[fits['verdict'] == FITS].drop_duplicates('audience')
+    return proved.set_index('audience')['creative_type'].to_dict()
+
+
 def gaps(case: Case, settings: GapSettings, fits: pd.DataFrame | None = None) -> pd.DataFrame:
-    "The most promising gaps with their gain a day, interval and configuration; empty where all was tried"
+    "The most promising gaps with gain a day, interval, configuration; empty where all was tried"
     rows, by = pairs_run(case)
     table = two_way(rows, by, FitSettings())
     found = candidates(case, table, settings)
@@ -165,9 +167,8 @@ def gaps(case: Case, settings: GapSettings, fits: pd.DataFrame | None = None) ->
     aov, usual = ratio(sums['revenue'], sums['purchases']), ratio(sums['revenue'], sums['spend'])
     daily = case.days['spend'].sum() / case.days['date'].nunique()
     money = np.minimum(settings.cpa_times / found['rate'], settings.most_share * daily)
-    found['start_budget'] = from_minor(
-        to_minor(money.astype('float64'), case.account[0]), case.account[0]
-    )
+    whole = to_minor(money.astype('float64'), case.account.currency)
+    found['start_budget'] = from_minor(whole, case.account.currency)
     found['roas'] = found['rate'] * aov
     gain = lambda z: found['start_budget'] * (found['roas'] * np.exp(z * found['error']) - usual)
     found = found.assign(value=gain(0.0), low=gain(-NORMAL), high=gain(NORMAL))
@@ -177,15 +178,7 @@ def gaps(case: Case, settings: GapSettings, fits: pd.DataFrame | None = None) ->
     asked = found.assign(check='gap', unit=found['place'] + ' x ' + found['audience'])
     found = ruled(asked, settings.false_discovery, case.days['date'].max())
     found['verdict'] = np.where(found['found'], 'promising', 'to test')
-    best = (
-        {}
-        if fits is None
-        else fits[fits['verdict'] == FITS]
-        .drop_duplicates('audience')
-        .set_index('audience')['creative_type']
-        .to_dict()
-    )
-    found['creative'] = found['audience'].map(best).astype('object')
+    found['creative'] = found['audience'].map(best_creatives(fits)).astype('object')
     top = found.sort_values('p', ignore_index=True).head(settings.most)
     made = [configuration(case, *pair, settings) for pair in zip(top['place'], top['audience'])]
     return top.assign(configuration=pd.Series(made, top.index, dtype='object'))[GAPS]

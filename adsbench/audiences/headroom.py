@@ -7,6 +7,7 @@ __all__ = [
     'NORMAL',
     'WEEK_DAYS',
     'HeadroomSettings',
+    'crowding',
     'density',
     'frequencies',
     'headroom',
@@ -36,6 +37,7 @@ class HeadroomSettings(Section):
     reach_error: float = Field(
         0.05, gt=0, le=1, description="error of Meta's estimate of reach, on the log scale"
     )
+    size_error: float = Field(0.5, gt=0, le=2, description="log error of Meta's audience sizes")
     target_roas: float | None = Field(
         None, gt=0, description="roas the step has to bring; empty: the account's own"
     )
@@ -53,7 +55,7 @@ def density(frequency: np.ndarray | pd.Series) -> np.ndarray:
 
 # %% ../../nbs/09_audiences/19_headroom.ipynb #050e8965
 def weekly(days: pd.DataFrame, exposures: pd.DataFrame | None) -> pd.DataFrame:
-    "unit, date, impressions and reach of every whole week, or of every day where no weeks are given"
+    "unit, date, impressions and reach of every whole week, or of every day without weeks"
     require(days, ['date', 'adset_id', 'impressions'], 'the days given to weekly')
     if exposures is None or 'reach' not in exposures or exposures['reach'].isna().all():
         rows = days.reindex(columns=['adset_id', 'date', 'impressions', 'reach'])
@@ -74,11 +76,10 @@ WEEK_DAYS = 7
 
 
 # %% ../../nbs/09_audiences/19_headroom.ipynb #e82c06ee
-def marginal(often: pd.Series, step: float) -> pd.Series:
-    "Share of new people among the people that a step of impressions would reach, 0 to 1"
-    x = pd.Series(density(often), often.index)
+def marginal(x: pd.Series, step: float) -> pd.Series:
+    "Share of new people among those that a step reaches, 0 to 1; x: impressions a person"
     more = ratio(-np.expm1(-x * (1 + step)), -np.expm1(-x)) - 1
-    return (more / step).where(often > 1).fillna(pd.Series(1.0, often.index).where(often.notna()))
+    return (more / step).mask(x == 0, 1.0)
 
 
 # %% ../../nbs/09_audiences/19_headroom.ipynb #94e43489
@@ -87,16 +88,38 @@ def sizes(exposures: pd.DataFrame | None) -> pd.Series:
     if exposures is None or 'audience_size' not in exposures:
         return pd.Series(dtype='float64')
     rows = exposures.sort_values('date')
-    copied = rows['audience_size'].eq(rows['reach']) if 'reach' in rows else False
-    said = rows['audience_size'].astype('float64').mask(copied)
+    said = rows['audience_size'].astype('float64')
+    said = said.mask(said == rows.get('reach', pd.Series(np.nan, rows.index)))
     return said.groupby(rows['adset_id']).last()
 
 
-def frequencies(days: pd.DataFrame, exposures: pd.DataFrame | None, error: float) -> pd.DataFrame:
-    "Frequency of every ad set's usual week (or day): value, low, high, p, n"
-    weeks = weekly(days, exposures)
+def frequencies(weeks: pd.DataFrame, error: float) -> pd.DataFrame:
+    "Frequency of every ad set's usual week (or day), of `weekly`: value, low, high, p, n"
     readings = weeks.assign(value=ratio(weeks['impressions'], weeks['reach']))
     return repeated(readings[['unit', 'value']], (ABOVE, 1.0), error)
+
+
+# %% ../../nbs/09_audiences/19_headroom.ipynb #c18573c3
+def crowding(
+    days: pd.DataFrame, exposures: pd.DataFrame | None, settings: HeadroomSettings
+) -> pd.DataFrame:
+    "By ad set: frequency, shown (impressions), reach, audience_size; value: shown to each person"
+    weeks = weekly(days, exposures)
+    often = frequencies(weeks, settings.reach_error)
+    usual = days.groupby('adset_id')['impressions'].sum() / days['date'].nunique() * WEEK_DAYS
+    known = weeks.groupby('unit')[['impressions', 'reach']].mean().reindex(usual.index)
+    shown, size = known['impressions'].fillna(usual), sizes(exposures).reindex(usual.index)
+    told = {'frequency': often['value'], 'shown': shown, 'reach': known['reach']}
+    told |= {'audience_size': size}
+    for end, sign in (('value', 0), ('low', -1), ('high', 1)):
+        met = often[end].reindex(usual.index)
+        x = pd.Series(density(met), met.index).mask(met <= 1, 0.0)
+        counted = ratio(shown, size) * np.exp(sign * NORMAL * settings.size_error)
+        told[end] = np.fmax(x, counted)
+    return pd.DataFrame(told, usual.index)
+
+
+NORMAL = 1.2815515655446004  # quantile of 90 %
 
 
 # %% ../../nbs/09_audiences/19_headroom.ipynb #a7902e7c
@@ -105,44 +128,36 @@ def headroom(
     exposures: pd.DataFrame | None,  # date (last day of a week), adset_id, reach, audience_size
     settings: HeadroomSettings,
 ) -> pd.DataFrame:
-    "One row an ad set: frequency, people, reached, step_roas, extra_spend, value, low, high, verdict"
-    require(
-        days, ['date', 'adset_id', 'spend', 'purchases', 'revenue'], 'the days given to headroom'
-    )
+    "One row an ad set: how crowded it is, what a step of its budget may bring, and the verdict"
+    require(days, 'date adset_id spend purchases revenue'.split(), 'the days given to headroom')
     rows = days.rename(columns={'adset_id': 'unit'})
     goal = settings.target_roas or float(ratio(rows['revenue'].sum(), rows['spend'].sum()))
     sold = measured(rows, 'roas', (ABOVE, goal if np.isfinite(goal) and goal > 0 else 1.0))
-    often = frequencies(days, exposures, settings.reach_error)
-    often = often[['value', 'low', 'high']].reindex(sold.index)
-    part = {end: marginal(often[end], settings.step) for end in often}
-    known = (
-        weekly(days, exposures).groupby('unit')[['impressions', 'reach']].mean().reindex(sold.index)
+    crowd = crowding(days, exposures, settings).reindex(sold.index)
+    part = {end: marginal(crowd[end], settings.step) for end in ('value', 'low', 'high')}
+    daily = rows.groupby('unit')['spend'].sum() / rows['date'].nunique()
+    made = crowd[['frequency', 'audience_size']].assign(
+        people=ratio(crowd['shown'], crowd['value']),
+        people_low=ratio(crowd['shown'], crowd['high']),
+        people_high=ratio(crowd['shown'], crowd['low']),
+        new_people=part['value'],
+        roas=sold['value'],
+        step_roas=sold['value'] * part['value'],
+        target=goal,
+        extra_spend=daily.reindex(sold.index) * settings.step,
     )
-    people = {end: known['impressions'] / density(often[end]) for end in often}
-    money = rows.groupby('unit')['spend'].sum() / rows['date'].nunique() * settings.step
+    made['reached'] = ratio(crowd['reach'], made['people'])
+    made['value'] = made['extra_spend'] * made['step_roas']
     # log errors: half an interval on either side holds 40 % of a normal distribution
     wide = lambda low, high: np.log(ratio(high, low)) / (2 * NORMAL)
     spread = np.hypot(wide(sold['low'], sold['high']), wide(part['high'], part['low']))
-    step_roas = sold['value'] * part['value']
-    value = money.reindex(sold.index) * step_roas
-    p = pd.Series(ndtr(np.log(goal / step_roas) / spread), sold.index)
-    found = {
-        'frequency': often['value'], 'people': people['value'], 'people_low': people['high'],
-        'people_high': people['low'], 'audience_size': sizes(exposures).reindex(sold.index),
-        'reached': ratio(known['reach'], people['value']), 'new_people': part['value'],
-        'roas': sold['value'], 'step_roas': step_roas, 'target': goal,
-        'extra_spend': money.reindex(sold.index), 'value': value,
-        'low': value * np.exp(-NORMAL * spread), 'high': value * np.exp(NORMAL * spread), 'p': p,
-    }  # fmt: skip
-    return judged(
-        pd.DataFrame(found).rename_axis('unit').reset_index(), settings, days['date'].max()
-    )
+    made['low'], made['high'] = (made['value'] * np.exp(z * spread) for z in (-NORMAL, NORMAL))
+    made['p'] = ndtr(np.log(goal / made['step_roas']) / spread)
+    table = made.rename_axis('unit').reset_index()
+    return judged(table, settings, days['date'].max())
 
 
 # %% ../../nbs/09_audiences/19_headroom.ipynb #497dabfb
-NORMAL = 1.2815515655446004  # quantile of 90 %
-
-
 def judged(table: pd.DataFrame, settings: HeadroomSettings, until: object) -> pd.DataFrame:
     "The table with verdict, q and the id of its evidence, best room first"
     up = ruled(table.assign(check='headroom'), settings.false_discovery, until)

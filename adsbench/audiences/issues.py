@@ -5,11 +5,19 @@
 # %% auto #0
 __all__ = [
     'ACCOUNT',
+    'ADVICE',
+    'CHOICES',
     'CLEAR',
+    'CLOSED',
     'FINDING',
+    'HARD',
     'ISSUES',
+    'NOBODY',
     'NUMBERS',
     'RAISED',
+    'SAYS',
+    'SMALL',
+    'STATES',
     'SUPPRESSED',
     'THIN',
     'UNASKED',
@@ -17,6 +25,7 @@ __all__ = [
     'Case',
     'CheckSettings',
     'Issue',
+    'Owner',
     'bars',
     'finding',
     'selling',
@@ -31,57 +40,91 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from ..data.reconcile import OrderSettings
 from ..data.schemas import require
 from ..data.settings import Section
 from ..features.ratios import ratio
 from ..rules.evidence import OTHER_GOALS
 from .buyers import Buyers
-from .constraints import closed, restricted
+from .constraints import closed, shuts
 from .odds import ruled
 
-
 # %% ../../nbs/09_audiences/20_issues.ipynb #594fb802
+SAYS = {
+    'age_too_wide': 'a wide age range, and it sells too little',
+    'missing_lookalike': 'enough buyers for a lookalike, and none is used',
+    'too_many_countries': 'many countries share one budget, and the small ones sell less',
+    'high_frequency': 'the same people see the ads too often',
+    'underfunded_winner': 'it sells well and gets little money',
+    'age_too_narrow': 'a narrow age range, and it sells less than the others',
+    'low_ctr': 'few people click',
+    'high_cpc': 'a click is dear',
+    'low_cvr': 'few who click buy',
+    'small_reach': 'very few people are reached',
+    'high_cpm': 'impressions are dear',
+    'low_video_engagement': 'few watch three seconds of the video',
+    'single_gender': 'one gender is left out that buys elsewhere',
+    'missing_video': 'no video, and videos sell better in this account',
+    'wrong_format': 'most money goes to the format that sells less',
+    'age_mismatch': 'buyers are of other ages than those who see the ads',
+    'geo_mismatch': 'buyers live elsewhere than those who see the ads',
+}
+
+# %% ../../nbs/09_audiences/20_issues.ipynb #7ceea9c4
+ADVICE = {
+    'age_too_wide': 'try the ages that buy, as a suggestion',
+    'missing_lookalike': 'make one of 1 % from purchasers and test it',
+    'too_many_countries': 'give the main countries an ad set of their own',
+    'high_frequency': 'widen the audience or renew the creative',
+    'underfunded_winner': 'raise its budget in small steps',
+    'age_too_narrow': 'widen the age range',
+    'low_ctr': 'change the creative before the audience',
+    'high_cpc': 'compare creatives and placements',
+    'low_cvr': 'look at the landing page and the offer',
+    'small_reach': 'widen the audience or join ad sets',
+    'high_cpm': 'open placements or widen the audience',
+    'low_video_engagement': 'change the first seconds',
+    'single_gender': 'test without a gender',
+    'missing_video': 'add a video',
+    'wrong_format': 'let the better format run alone',
+    'age_mismatch': 'suggest the ages of the buyers',
+    'geo_mismatch': 'test an ad set for the places of the buyers',
+}
+CLOSED = """age_too_wide age_too_narrow missing_lookalike single_gender age_mismatch
+    geo_mismatch""".split()
+CHOICES = """age_too_wide age_too_narrow missing_lookalike too_many_countries single_gender
+    missing_video wrong_format""".split()
+
+
+# %% ../../nbs/09_audiences/20_issues.ipynb #2ec1c3c6
 class Issue(NamedTuple):
     "One kind of mistake"
 
     says: str
     advice: str
-    closed: bool = False  # to special ad categories
-    choice: bool = False  # a setting: without proof of harm it is watched
+    closed: bool  # to special ad categories
+    choice: bool  # a setting: without proof of harm it is watched
 
 
 ISSUES = {
-    'age_too_wide': Issue('a wide age range, and it sells too little', 'try the ages that buy, as a suggestion', True, True),
-    'missing_lookalike': Issue('enough buyers for a lookalike, and none is used', 'make one of 1 % from purchasers and test it', True, True),
-    'too_many_countries': Issue('many countries share one budget, and the small ones sell less', 'give the main countries an ad set of their own', False, True),
-    'high_frequency': Issue('the same people see the ads too often', 'widen the audience or renew the creative'),
-    'underfunded_winner': Issue('it sells well and gets little money', 'raise its budget in small steps'),
-    'age_too_narrow': Issue('a narrow age range, and it sells less than the others', 'widen the age range', True, True),
-    'low_ctr': Issue('few people click', 'change the creative before the audience'),
-    'high_cpc': Issue('a click is dear', 'compare creatives and placements'),
-    'low_cvr': Issue('few who click buy', 'look at the landing page and the offer'),
-    'small_reach': Issue('very few people are reached', 'widen the audience or join ad sets'),
-    'high_cpm': Issue('impressions are dear', 'open placements or widen the audience'),
-    'low_video_engagement': Issue('few watch three seconds of the video', 'change the first seconds'),
-    'single_gender': Issue('one gender is left out that buys elsewhere', 'test without a gender', True, True),
-    'missing_video': Issue('no video, and videos sell better in this account', 'add a video', False, True),
-    'wrong_format': Issue('most money goes to the format that sells less', 'let the better format run alone', False, True),
-    'age_mismatch': Issue('buyers are of other ages than those who see the ads', 'suggest the ages of the buyers', True),
-    'geo_mismatch': Issue('buyers live elsewhere than those who see the ads', 'test an ad set for the places of the buyers', True),
-}  # fmt: skip
-
+    name: Issue(says, ADVICE[name], name in CLOSED, name in CHOICES) for name, says in SAYS.items()
+}
 
 # %% ../../nbs/09_audiences/20_issues.ipynb #01b72585
+HARD = ('EUR', 'USD', 'GBP', 'CHF', 'CAD', 'AUD', 'NZD')
+SMALL = ('Retargeting', 'Custom', 'Exclusion')
+
+
 class CheckSettings(Section):
     "The bars of the setup check (setup.checks in audiences.yaml); money in account currency"
 
     age_span: int = Field(30, ge=1, description='years from which an age range is wide')
-    age_roas: float = Field(1.5, gt=0, description='roas under which a wide age range is a mistake')  # fmt: skip
+    age_roas: float = Field(1.5, gt=0, description='roas under which a wide range is a mistake')
     least_span: int = Field(5, ge=1, description='years under which an age range is narrow')
     countries: int = Field(5, ge=1, description='more countries in one ad set are many')
     frequency: float = Field(6, gt=1, description='impressions a person and week')
     winner_roas: float = Field(2, gt=0, description='roas of a winner')
-    winner_spend: float = Field(50, gt=0, description='money a day under which a winner is underfunded')  # fmt: skip
+    winner_spend: float = Field(50, gt=0, description='a day; a winner with less is underfunded')
     ctr: float = Field(0.005, gt=0, lt=1, description='clicks of impressions')
     ctr_impressions: float = Field(100, ge=0, description='impressions before ctr is looked at')
     cpc: float = Field(5, gt=0, description='cost of a click')
@@ -89,18 +132,29 @@ class CheckSettings(Section):
     cvr_clicks: float = Field(10, ge=0, description='clicks before cvr is looked at')
     reach: float = Field(1000, gt=0, description='people a week')
     cpm: float = Field(50, gt=0, description='cost of 1,000 impressions')
-    engagement: float = Field(0.1, gt=0, lt=1, description='three-second plays of impressions of videos')  # fmt: skip
-    gender_ratio: float = Field(0.8, gt=0, description='how well the other gender must buy, beside the chosen one')  # fmt: skip
-    seed_purchases: float = Field(100, gt=0, description='purchases from which a lookalike has a seed (Meta: 100 people)')  # fmt: skip
-    currencies: tuple[str, ...] = Field(('EUR', 'USD', 'GBP', 'CHF', 'CAD', 'AUD', 'NZD'), description='the bars of money hold for these')  # fmt: skip
-    times_usual: float = Field(3, gt=1, description="bar of costs elsewhere, in the account's own")  # fmt: skip
-    share_usual: float = Field(0.5, gt=0, lt=1, description='bar of winner_spend elsewhere, of the median')  # fmt: skip
-    small_by_nature: tuple[str, ...] = Field(('Retargeting', 'Custom', 'Exclusion'), description='audiences whose reach may be small')  # fmt: skip
-    reach_error: float = Field(0.05, gt=0, le=1, description="error of Meta's estimate of reach, on the log scale")  # fmt: skip
-    false_discovery: float = Field(0.1, gt=0, lt=1, description='share of false ones among the raised')  # fmt: skip
+    engagement: float = Field(0.1, gt=0, lt=1, description='three-second plays of impressions')
+    gender_ratio: float = Field(0.8, gt=0, description='sales of the other gender, beside the own')
+    seed_purchases: float = Field(100, gt=0, description='purchases that make a seed (Meta: 100)')
+    currencies: tuple[str, ...] = Field(HARD, description='the bars of money hold for these')
+    times_usual: float = Field(3, gt=1, description="elsewhere: costs, in the account's own")
+    share_usual: float = Field(0.5, gt=0, lt=1, description='elsewhere: of the median spend')
+    small_by_nature: tuple[str, ...] = Field(SMALL, description='their reach may be small')
+    reach_error: float = Field(0.05, gt=0, le=1, description="log error of Meta's reach")
+    false_discovery: float = Field(0.1, gt=0, lt=1, description='share of false ones among raised')
 
 
 # %% ../../nbs/09_audiences/20_issues.ipynb #7331c56e
+class Owner(NamedTuple):
+    "Whose account it is, as far as the checks ask"
+
+    currency: str = 'EUR'
+    category: str = 'NONE'  # special ad category of the whole account
+    orders: OrderSettings = OrderSettings()  # which orders count
+
+
+NOBODY = Owner()
+
+
 class Case(NamedTuple):
     "What the checks read"
 
@@ -111,7 +165,7 @@ class Case(NamedTuple):
     ads: pd.DataFrame | None = None  # date, adset_id, ad_id, creative_type, measures
     exposures: pd.DataFrame | None = None
     buyers: Buyers | None = None
-    account: tuple[str, str] = ('EUR', 'NONE')  # currency, special ad category
+    account: Owner = NOBODY
 
 
 # %% ../../nbs/09_audiences/20_issues.ipynb #7afc09ca
@@ -120,7 +174,7 @@ ACCOUNT = 'account'
 
 def bars(case: Case, settings: CheckSettings) -> dict[str, float]:
     "cpc, cpm and winner_spend for this currency"
-    if case.account[0] in settings.currencies:
+    if case.account.currency in settings.currencies:
         return {'cpc': settings.cpc, 'cpm': settings.cpm, 'winner_spend': settings.winner_spend}
     known = case.days.reindex(columns=['spend', 'clicks', 'impressions']).dropna().sum()
     cost = {
@@ -144,14 +198,16 @@ def selling(case: Case) -> pd.DataFrame:
 # %% ../../nbs/09_audiences/20_issues.ipynb #6b1ef0b8
 RAISED, WATCH, CLEAR = 'raised', 'watch', 'clear'
 THIN, UNASKED, SUPPRESSED = 'thin', 'unknown', 'suppressed'
+STATES = (RAISED, WATCH, UNASKED, THIN, CLEAR, SUPPRESSED)
 NUMBERS = ['value', 'low', 'high', 'p', 'q', 'n']
-FINDING = ['check', 'unit', 'state', 'measure', 'value', 'low', 'high', 'bar', 'side', 'p', 'q', 'n', 'evidence', 'says', 'advice']  # fmt: skip
+FINDING = """check unit state measure value low high bar side p q n
+    evidence says advice""".split()
 
 
 def shut(case: Case, asked: pd.DataFrame) -> pd.Series:
     "Which questions may not be asked: closed issues of ad sets in a special ad category"
-    own = closed(case.adsets, case.account[1]).set_axis(case.adsets['adset_id'])
-    whole = bool(restricted(pd.Series([case.account[1]]))[0] or (len(own) and own.all()))
+    own = closed(case.adsets, case.account.category).set_axis(case.adsets['adset_id'])
+    whole = shuts(case.account.category) or bool(len(own) and own.all())
     of_unit = asked['unit'].map(own).fillna(whole).astype(bool)
     return of_unit & asked['check'].map({name: issue.closed for name, issue in ISSUES.items()})
 
@@ -167,12 +223,7 @@ def finding(case: Case, asked: pd.DataFrame, settings: CheckSettings) -> pd.Data
     cases = [off, thin, told['p'].isna(), told['found'], choice]
     told['state'] = np.select(cases, [SUPPRESSED, THIN, UNASKED, RAISED, WATCH], CLEAR)
     told[NUMBERS] = told[NUMBERS].astype('float64').mask(off, axis='index')
-    for word in ('says', 'advice'):
-        told[word] = told['check'].map(
-            {name: getattr(issue, word) for name, issue in ISSUES.items()}
-        )
-    order = told['state'].map(
-        {s: n for n, s in enumerate([RAISED, WATCH, UNASKED, THIN, CLEAR, SUPPRESSED])}
-    )
+    told = told.assign(says=told['check'].map(SAYS), advice=told['check'].map(ADVICE))
+    order = told['state'].map({state: place for place, state in enumerate(STATES)})
     told = told.assign(order=order).sort_values(['order', 'q', 'check', 'unit'], ignore_index=True)
     return told[FINDING]

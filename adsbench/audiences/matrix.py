@@ -54,9 +54,11 @@ ROWS = (
     _cell('HOLD', 'too little money was spent to prove anything', data='little'),
     _cell('SCALE', 'a winner that is stable', bucket='WINNER', trend='STABLE'),
     _cell('SCALE', 'a winner that improves', bucket='WINNER', trend='IMPROVING'),
-    _cell('RETEST', 'a winner that turned volatile and is worn: new creatives', bucket='WINNER', trend='VOLATILE', state='worn'),
+    _cell('RETEST', 'a winner that turned volatile and is worn: new creatives',
+          bucket='WINNER', trend='VOLATILE', state='worn'),
     _cell('HOLD', 'a winner that is volatile', bucket='WINNER', trend='VOLATILE'),
-    _cell('RETEST', 'a winner that declines and lives by its creatives: new ones', bucket='WINNER', trend='DECLINING', type='Custom Retargeting'),
+    _cell('RETEST', 'a winner that declines and lives by its creatives: new ones',
+          bucket='WINNER', trend='DECLINING', type='Custom Retargeting'),
     _cell('HOLD', 'a winner that declines', bucket='WINNER', trend='DECLINING'),
     _cell('PAUSE', 'average, and declining', bucket='AVERAGE', trend='DECLINING'),
     _cell('HOLD', 'average, and improving', bucket='AVERAGE', trend='IMPROVING'),
@@ -86,9 +88,8 @@ def matrix(settings: MatrixSettings) -> pd.DataFrame:
                 raise Problem(f'matrix.rows.{number}.{name}: {hint(wrong[0], known)}')
             fits &= cells[name].isin(said.split()).to_numpy()
         if not fits.any():
-            raise Problem(
-                f'matrix.rows.{number} ({each.because}) is never reached; move it up or leave it out'
-            )
+            where = f'matrix.rows.{number} ({each.because})'
+            raise Problem(f'{where} is never reached; move it up or leave it out')
         row = np.where(fits, number, row)
     if (row < 0).any():
         gap = cells[row < 0].iloc[0]

@@ -70,7 +70,7 @@ def measured(
     bar: tuple[str, float],  # above or below, and the bar
     width: float = 0.8,
 ) -> pd.DataFrame:
-    "value, low, high, p, n and exposure of every unit; p is the chance that it is not beyond the bar"
+    "value, low, high, p (chance of not being beyond the bar), n and exposure of every unit"
     kind, (side, at) = MEASURES[name], bar
     require(days, ['unit', kind.top, kind.bottom], f'the days given for {name}')
     if name == 'roas':

@@ -8,6 +8,7 @@ __all__ = [
     'BOTH',
     'COLUMNS',
     'JEFFREYS',
+    'THEMES',
     'WEEK_DAYS',
     'by_delivery',
     'by_people',
@@ -15,9 +16,13 @@ __all__ = [
     'cells_of',
     'cosine',
     'jaccard',
+    'number_of',
     'overlap',
     'pairs_of',
+    'said',
+    'text_of',
     'themes_of',
+    'unsaid',
 ]
 
 # %% ../../nbs/09_audiences/18_overlap.ipynb #fc8b8f62
@@ -36,37 +41,42 @@ AGES = np.arange(13, 66)
 BOTH = ('', 'all', 'nan', 'none', 'all genders')
 
 
+def text_of(adsets: pd.DataFrame, name: str) -> pd.Series:
+    "A column in small letters, empty where it is missing"
+    words = adsets.get(name, pd.Series('', adsets.index)).astype('str').fillna('').str.casefold()
+    return words.where(~words.isin(['nan', 'none', '<na>']), '')
+
+
+def number_of(adsets: pd.DataFrame, name: str) -> pd.Series:
+    "A column as numbers, missing where it is"
+    return pd.to_numeric(adsets.get(name, pd.Series(np.nan, adsets.index)), errors='coerce')
+
+
 def cells_of(adsets: pd.DataFrame) -> list[np.ndarray]:
     "0/1 by ad set of countries, years of age and genders; what is not said is everything"
     codes = countries_of(adsets)
     every = sorted({code for row in codes for code in row})
     where = np.array([[not row or code in row for code in every] for row in codes], 'float64')
-    side = lambda name, usual: (
-        pd.to_numeric(adsets.get(name, pd.Series(usual, adsets.index)), errors='coerce')
-        .fillna(usual)
-        .to_numpy()[:, None]
+    youngest, oldest = (
+        number_of(adsets, name).to_numpy()[:, None] for name in ('age_min', 'age_max')
     )
-    ages = (side('age_min', AGES[0]) <= AGES) & (side('age_max', AGES[-1]) >= AGES)
-    said = (
-        adsets.get('genders', pd.Series('', adsets.index)).astype('str').fillna('').str.casefold()
-    )
+    ages = ~(youngest > AGES) & ~(oldest < AGES)
+    said = text_of(adsets, 'genders')
     men, women = said.str.contains(r'\b(?:men|male|1)\b'), said.str.contains(r'women|female|2')
     every_one = said.isin(BOTH) | (~men & ~women)
     sexes = np.column_stack([men | every_one, women | every_one])
     return [where if every else np.ones((len(adsets), 1)), ages.astype(float), sexes.astype(float)]
 
 
+THEMES = ('interests', 'behaviors', 'source')
+
+
 def themes_of(adsets: pd.DataFrame) -> pd.DataFrame:
     "0/1 by ad set of every interest, behaviour and list; columns are their names"
     pages = []
-    for name in ('interests', 'behaviors', 'source'):
-        said = adsets.get(name, pd.Series('', adsets.index)).astype('str').fillna('').str.casefold()
-        words = said.where(~said.isin(['nan', 'none', '<na>']), '')
-        made = (
-            words.str.replace(r'\s*,\s*', '|', regex=True)
-            .str.get_dummies('|')
-            .drop(columns='', errors='ignore')
-        )
+    for name in THEMES:
+        words = text_of(adsets, name).str.replace(r'\s*,\s*', '|', regex=True)
+        made = words.str.get_dummies('|').drop(columns='', errors='ignore')
         pages.append(made.add_prefix(f'{name}: '))
     return pd.concat(pages, axis='columns')
 
@@ -79,36 +89,48 @@ def jaccard(marks: np.ndarray) -> np.ndarray:
 
 
 # %% ../../nbs/09_audiences/18_overlap.ipynb #e287e0ae
-def pairs_of(table: np.ndarray, ids: pd.Series, source: str) -> pd.DataFrame:
-    "The upper half of a square table as adset_id, other_id, source, value, without the missing"
+def pairs_of(ids: pd.Series, source: str, **tables: np.ndarray) -> pd.DataFrame:
+    "The upper halves of square tables as columns, a row a pair whose `value` is known"
     first, second = np.triu_indices(len(ids), 1)
-    names = ids.astype('str').to_numpy()
-    long = pd.DataFrame({'adset_id': names[first], 'other_id': names[second], 'source': source})
-    return long.assign(value=table[first, second]).dropna(subset='value', ignore_index=True)
+    known = ~np.isnan(tables['value'][first, second])
+    first, second, names = first[known], second[known], ids.astype('str').to_numpy()
+    pairs = {'adset_id': names[first], 'other_id': names[second], 'source': source}
+    return pd.DataFrame(pairs | {name: table[first, second] for name, table in tables.items()})
 
 
 # %% ../../nbs/09_audiences/18_overlap.ipynb #0c1a0efa
+def said(adsets: pd.DataFrame) -> pd.DataFrame:
+    "Whether places, ages and names (of interests and lists) of each ad set are known"
+    ages = number_of(adsets, 'age_min').notna() | number_of(adsets, 'age_max').notna()
+    known = {'places': [bool(codes) for codes in countries_of(adsets)], 'ages': ages}
+    names = number_of(adsets, 'lookalike_ratio').notna() | bool(set(THEMES) & set(adsets))
+    return pd.DataFrame(known | {'names': names}, adsets.index)
+
+
 def by_settings(adsets: pd.DataFrame) -> pd.DataFrame:
     "Pairs with the Jaccard index of their settings, and whether it is only an upper bound"
-    met = [marks @ marks.T for marks in cells_of(adsets)]
-    shared = np.prod(met, axis=0)
+    shared = np.prod([marks @ marks.T for marks in cells_of(adsets)], axis=0)
     sizes = np.diag(shared)
     box = ratio(shared, sizes[:, None] + sizes[None, :] - shared)
-    themes = themes_of(adsets).to_numpy('float64')
-    has = themes.sum(1) > 0 if themes.size else np.zeros(len(adsets), bool)
-    both, one = has[:, None] & has[None, :], has[:, None] ^ has[None, :]
-    names = np.where(both, np.nan_to_num(jaccard(themes)) if themes.size else 1.0, 1.0)
-    part = (
-        adsets.get('lookalike_ratio', pd.Series(np.nan, adsets.index)).astype('float64').to_numpy()
-    )
-    with np.errstate(invalid='ignore'):
-        nested = np.minimum.outer(part, part) / np.maximum.outer(part, part)
+    themes = themes_of(adsets).to_numpy('float64').reshape(len(adsets), -1)
+    has = themes.sum(1) > 0
+    names = np.where(np.logical_and.outer(has, has), np.nan_to_num(jaccard(themes)), 1.0)
+    part = number_of(adsets, 'lookalike_ratio').to_numpy()
+    nested = ratio(np.minimum.outer(part, part), np.maximum.outer(part, part))
     value = box * names * np.where(np.isfinite(nested), nested, 1.0)
-    made = pairs_of(value, adsets['adset_id'], 'spec')
-    bound = pairs_of(np.where(one, 1.0, 0.0), adsets['adset_id'], '')['value']
-    return made.assign(
-        low=made['value'].where(bound == 0, 0.0), high=made['value'], bound=bound > 0
-    )
+    told = said(adsets).to_numpy()
+    known, loose = told.any(1), ~told.all(1)
+    value = np.where(np.logical_and.outer(known, known), value, np.nan)
+    bound = np.logical_xor.outer(has, has) | np.logical_or.outer(loose, loose)
+    ends = {'low': np.where(bound, 0.0, value), 'high': value, 'bound': bound}
+    return pairs_of(adsets['adset_id'], 'spec', value=value, **ends)
+
+
+def unsaid(adsets: pd.DataFrame) -> list[str]:
+    "A sentence on ad sets whose settings are not known; empty where all are"
+    none = int((~said(adsets).any(axis='columns')).sum())
+    words = 'whether they overlap by their settings is not known either'
+    return [f'overlap: the targeting of {none} ad sets is not known; {words}'] if none else []
 
 
 # %% ../../nbs/09_audiences/18_overlap.ipynb #2ef0f5aa
@@ -132,19 +154,13 @@ def by_delivery(
     table = known.groupby([week, 'adset_id', by])['impressions'].sum().unstack(fill_value=0.0)
     ids = pd.Index(sorted(known['adset_id'].unique()))
     full = pd.MultiIndex.from_product([sorted(week.unique()), ids])
-    cube = (
-        table.reindex(full, fill_value=0.0)
-        .to_numpy('float64')
-        .reshape(-1, len(ids), table.shape[1])
-    )
-
+    cells = table.reindex(full, fill_value=0.0).to_numpy('float64')
+    cube = cells.reshape(-1, len(ids), table.shape[1])
     whole, weeks = cosine(cube.sum(0)), cosine(cube)
     low = np.where(np.isnan(weeks), whole, weeks).min(0)
     high = np.where(np.isnan(weeks), whole, weeks).max(0)
-    made = pairs_of(whole, pd.Series(ids), f'delivered {by}')
-    ends = [pairs_of(end, pd.Series(ids), '')['value'] for end in (low, high)]
-    ends = [np.minimum(ends[0], made['value']), np.maximum(ends[1], made['value'])]
-    return made.assign(low=ends[0], high=ends[1], bound=False)
+    ends = {'low': np.fmin(low, whole), 'high': np.fmax(high, whole)}
+    return pairs_of(pd.Series(ids), f'delivered {by}', value=whole, **ends).assign(bound=False)
 
 
 # %% ../../nbs/09_audiences/18_overlap.ipynb #99e3d110
@@ -157,12 +173,11 @@ def by_people(exposures: pd.DataFrame) -> pd.DataFrame:
     marks = pd.crosstab(exposures['person_key'], exposures['adset_id']).clip(upper=1)
     shared = marks.to_numpy('float64').T @ marks.to_numpy('float64')
     size = np.diag(shared)
-    ids = pd.Series(marks.columns)
-    made = pairs_of(shared, ids, 'exposures')
-    either = pairs_of(size[:, None] + size[None, :] - shared, ids, '')['value']
-    told = shrink(made['value'], either, JEFFREYS)
-    ends = {name: told[name] for name in ('low', 'high')}
-    return made.assign(value=ratio(made['value'], either), **ends, bound=False)
+    either = size[:, None] + size[None, :] - shared
+    made = pairs_of(pd.Series(marks.columns), 'exposures', value=shared, either=either)
+    told = shrink(made['value'], made['either'], JEFFREYS)[['low', 'high']]
+    share = ratio(made['value'], made['either'])
+    return made.drop(columns='either').assign(value=share, bound=False).join(told)
 
 
 COLUMNS = ['adset_id', 'other_id', 'source', 'value', 'low', 'high', 'bound']

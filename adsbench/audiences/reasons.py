@@ -11,6 +11,10 @@ __all__ = [
     'STEEP',
     'TOP',
     'P',
+    'beliefs',
+    'held',
+    'percent',
+    'perils',
     'proofs',
     'reasons',
     'spoken',
@@ -86,41 +90,60 @@ TOP = 0.99
 
 
 # %% ../../nbs/09_audiences/09_reasons.ipynb #b99e54ee
+def percent(share: float, form: str = '.0%') -> str:
+    "A share in percent, with the blank before the sign"
+    return f'{share:{form}}'.replace('%', ' %')
+
+
+def held(row: Mapping[str, Any], settings: GuardSettings | None) -> list[str]:
+    "What keeps a decision from what was wished; nothing where nothing does"
+    if not row['held_by']:
+        return []
+    told = [
+        words(name, settings) if settings and name in GUARDS.keys() - OWN else OWN.get(name, name)
+        for name in row['held_by']
+    ]
+    verb = f'{row["wished"]} is held' if row['action'] != row['wished'] else 'made smaller'
+    return [f'{verb}: ' + '; '.join(told)]
+
+
+def beliefs(row: Mapping[str, Any]) -> list[str]:
+    "The roas of an audience and its trend, each with its interval"
+    seen = f'roas {row["normalised_roas"]:.2f} times the account as seen'
+    wide = f'({row["normalised_low"]:.2f} to {row["normalised_high"]:.2f})'
+    odds = f'winner with {sure(row["p_winner"])}, loser with {sure(row["p_loser"])}'
+    told = [f'{seen}, {row["normalised"]:.2f} believed {wide}; {odds}']
+    if pd.notna(row['slope']):
+        now, low, high = (percent(row[n], '+.1%') for n in ('slope', 'slope_low', 'slope_high'))
+        told.append(f'{str(row["trend"]).lower()}: {now} a day ({low} to {high})')
+    return told
+
+
+# %% ../../nbs/09_audiences/09_reasons.ipynb #5d9533e7
+def perils(row: Mapping[str, Any]) -> list[str]:
+    "The risks of one decision"
+    bold, acts = row['action'] in ('SCALE', 'RETEST'), row['action'] != 'HOLD'
+    falls, worn = percent(-row['slope_low']), percent(row['change'], '+.0%')
+    much, learns = f'{row["normalised_spend"]:.1f} times the median spend', 'it restarts learning'
+    told = {
+        f'a decline of {falls} a day is not excluded': bold and row['slope_low'] < -STEEP,
+        f'worn: {worn} against its own past': row['worn'],
+        f'{much}: the next money may bring less': bold and row['normalised_spend'] > MUCH,
+        'this type lives by its creatives': bold and row['creative'],
+        f'{row["purchases"]:.0f} purchases are few': row['purchases'] < FEW,
+        'its type is not known: the strictest limits are used': not row['known'],
+        f'{learns}: about {row["relearning"]:.0f} are spent meanwhile': row['relearning'] > 0,
+        'not checked: ' + ', '.join(row['unchecked']): acts and row['unchecked'],
+    }
+    return [said for said, fits in told.items() if fits]
+
+
 def spoken(row: Mapping[str, Any], settings: GuardSettings | None) -> tuple[tuple, tuple]:
     "Reasons and risks of one decision"
-    because = [str(row['because'])]
-    if row['held_by']:
-        told = [
-            words(n, settings) if settings and n in GUARDS and n not in OWN else OWN.get(n, n)
-            for n in row['held_by']
-        ]
-        verb = f'{row["wished"]} is held' if row['action'] != row['wished'] else 'made smaller'
-        because.append(f'{verb}: ' + '; '.join(told))
+    because = [str(row['because']), *held(row, settings)]
     if not row['eligible']:
         return tuple(because), ()
-    because.append(
-        f'roas {row["normalised_roas"]:.2f} times the account as seen, {row["normalised"]:.2f} believed '
-        f'({row["normalised_low"]:.2f} to {row["normalised_high"]:.2f}); winner with {sure(row["p_winner"])}, '
-        f'loser with {sure(row["p_loser"])}'
-    )
-    if row['slope'] == row['slope']:
-        because.append(
-            f'{str(row["trend"]).lower()}: {row["slope"]:+.1%} a day ({row["slope_low"]:+.1%} to {row["slope_high"]:+.1%})'.replace(
-                '%', ' %'
-            )
-        )
-    bold = row['action'] in ('SCALE', 'RETEST')
-    perils = [
-        (bold and row['slope_low'] < -STEEP, f'a decline of {-row["slope_low"]:.0%} a day is not excluded'.replace('%', ' %')),
-        (row['worn'], f'worn: {row["change"]:+.0%} against its own past'.replace('%', ' %')),
-        (bold and row['normalised_spend'] > MUCH, f'{row["normalised_spend"]:.1f} times the median spend: the next money may bring less'),
-        (bold and row['creative'], 'this type lives by its creatives'),
-        (row['purchases'] < FEW, f'{row["purchases"]:.0f} purchases are few'),
-        (not row['known'], 'its type is not known: the strictest limits are used'),
-        (row['relearning'] > 0, f'it restarts learning: about {row["relearning"]:.0f} are spent meanwhile'),
-        (row['action'] != 'HOLD' and row['unchecked'], 'not checked: ' + ', '.join(row['unchecked'])),
-    ]  # fmt: skip
-    return tuple(because), tuple(said for fits, said in perils if fits)
+    return (*because, *beliefs(row)), tuple(perils(row))
 
 
 # %% ../../nbs/09_audiences/09_reasons.ipynb #b027bdff

@@ -125,7 +125,7 @@ def trends(
     as_of: pd.Timestamp,
     settings: TrendSettings,
 ) -> pd.DataFrame:
-    "trend, slope and scatter with intervals, p_fall, p_rise, p_volatile and q of each, by audience_id"
+    "trend, slope and scatter with intervals, p_fall, p_rise, p_volatile and q, by audience_id"
     laid = beside(rows, as_of, settings)
     b, spread, mu = slopes(laid)
     plain, free, _ = scatter(laid, mu, 0.0)
@@ -143,7 +143,6 @@ def trends(
         'p_rise': stdtr(freedom, -(b - settings.slope) / error),
         'p_volatile': scatter(laid, mu, settings.unsteady)[2],
     }
-    told = {'slope': b, 'slope_low': b - reach, 'slope_high': b + reach}
     known = seen & np.isfinite(error)
     found = pd.DataFrame(told | tested, laid.ids)
     found.loc[~known] = np.nan

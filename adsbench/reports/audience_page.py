@@ -4,12 +4,6 @@
 
 # %% auto #0
 __all__ = [
-    'BESIDE',
-    'CLAIMING',
-    'CLAIMS',
-    'LACKS',
-    'NAMED',
-    'ROWS',
     'acting',
     'answer',
     'audiences',
@@ -76,7 +70,8 @@ def doubted(decisions: pd.DataFrame, currency: str) -> list[str]:
     move = acts['proposed'] - acts['current']
     freed, more = -float(move[move < 0].sum()), float(move[move > 0].sum())
     money_said = [f'pausing frees {roughly(freed, currency)} a day'] if freed > 0 else []
-    money_said += [f'raises and tests need {roughly(more, currency)} a day'] if more > 0 else []
+    needs = 'raises and tests need' if acts['action'].eq('RETEST').any() else 'raises need'
+    money_said += [f'{needs} {roughly(more, currency)} a day'] if more > 0 else []
     return [*said, capital(', '.join(money_said)) + '.'] if money_said else said
 
 
@@ -96,7 +91,7 @@ def answer(made: Audiences, currency: str) -> Html:
 
 
 # %% ../../nbs/14_reports/43_audience_page.ipynb #b5953815
-ROWS = 12
+_ROWS = 12
 
 
 def named(row: Mapping[str, Any]) -> Html:
@@ -114,7 +109,8 @@ def deed(row: Mapping[str, Any], currency: str) -> Html:
     own = row.get('budget_level') != 'campaign'
     ends = [row['current'], row['proposed']] if own else [None, None]
     if all(map(known, ends)) and ends[0] != ends[1]:
-        said += f'<br><small>{money(ends[0], currency)} → {money(ends[1], currency)} a day</small>'
+        was, new = (money(end, currency) for end in ends)
+        said += f'<br><small>{was} → {new} a day</small>'
     elif known(ends[0]):
         said += f'<br><small>{money(ends[0], currency)} a day</small>'
     return block(Html(said), 9)
@@ -148,9 +144,15 @@ def beliefs(row: Mapping[str, Any]) -> tuple[Html, Html]:
 
 
 # %% ../../nbs/14_reports/43_audience_page.ipynb #9e35fa62
+_LINES = (
+    "winner from {winner} times the account's ROAS, loser under {loser} times, where the type has "
+    'no lines of its own; in small print the {width} interval'
+)
+
+
 def listed(made: Audiences, currency: str) -> Html:
     "The twelve rows that matter most; nothing when none can be judged"
-    rows = ranked(made.decisions, ROWS).to_dict('records')
+    rows = ranked(made.decisions, _ROWS).to_dict('records')
     if not rows:
         return Html('')
     both, width = [beliefs(row) for row in rows], f'{100 * made.about["width"]:.0f} %'
@@ -162,9 +164,9 @@ def listed(made: Audiences, currency: str) -> Html:
         'Why': [why(row) for row in rows],
     }
     every = int(made.decisions['eligible'].sum())
-    title = 'All that can be judged' if every <= ROWS else f'{ROWS} of {every:,} audiences'
+    title = 'All that can be judged' if every <= _ROWS else f'{_ROWS} of {every:,} audiences'
     small = phrase(
-        "winner from {winner} times the account's ROAS, loser under {loser} times, where the type has no lines of its own; in small print the {width} interval",
+        _LINES,
         width=width,
         winner=f'{made.about["winner"]:g}',
         loser=f'{made.about["loser"]:g}',
@@ -175,13 +177,13 @@ def listed(made: Audiences, currency: str) -> Html:
 
 
 # %% ../../nbs/14_reports/43_audience_page.ipynb #9e345204
-LACKS = {
+_LACKS = {
     'goal': 'another goal than purchases',
     'spend': 'too little spend',
     'purchases': 'too few purchases, or none known',
     'age': 'too few days',
 }
-NAMED = 3
+_NAMED = 3
 
 
 def unasked(decisions: pd.DataFrame) -> list[Html]:
@@ -191,13 +193,14 @@ def unasked(decisions: pd.DataFrame) -> list[Html]:
         return []
     first = out['excluded'].map(lambda codes: codes[0] if len(codes) else '')
     parts = []
-    for code, words in LACKS.items():
+    for code, words in _LACKS.items():
         some = out[first == code].sort_values('spend', ascending=False, kind='stable')
         if len(some):
-            names = [short(plain(one, 80), 40) for one in some['audience_name'].head(NAMED)]
-            more = ', ...' if len(some) > NAMED else ''
+            names = [short(plain(one, 80), 40) for one in some['audience_name'].head(_NAMED)]
+            more = ', ...' if len(some) > _NAMED else ''
             parts.append(f'{words}: {len(some):,} ({", ".join(names)}{more})')
-    line = f'{len(out):,} of {many(len(decisions), "audience")} not judged. {capital("; ".join(parts))}.'
+    lead = f'{len(out):,} of {many(len(decisions), "audience")} not judged.'
+    line = f'{lead} {capital("; ".join(parts))}.'
     return [note(escape(plain(line, 600)))]
 
 
@@ -209,25 +212,25 @@ def picture(made: Audiences) -> list[Html]:
     except Problem:
         return []
     acts = ranked(made.decisions, len(made.decisions))
-    acts = acts[acts['action'].ne('HOLD')].head(NAMED).to_dict('records')
+    acts = acts[acts['action'].ne('HOLD')].head(_NAMED).to_dict('records')
     said = '; '.join(f'{doing(row)} {short(plain(row["audience_name"], 80), 40)}' for row in acts)
     alt = f'{acting(made.decisions)} {capital(said)}'.strip()
     width, shown = made.about['width'], min(made.about['judged'], pictures.SHOWN)
     how = (
         f'A bar holds the true value about {round(10 * width)} times in 10; of {shown} about '
-        f'{(1 - width) * shown:.0f} lie elsewhere by chance alone. Blue: scale, orange: pause, black: '
-        'retest, grey: hold.'
+        f'{(1 - width) * shown:.0f} lie elsewhere by chance alone. Blue: scale, orange: pause, '
+        'black: retest, grey: hold.'
     )
     return [figure_html(figure, alt, how)]
 
 
 # %% ../../nbs/14_reports/43_audience_page.ipynb #586c10c6
-CLAIMS = (
+_CLAIMS = (
     'Retargeting and lists of customers also claim purchases that would have come without them; '
     'how many, no export tells.'
 )
-CLAIMING = ('Retargeting', 'Custom')
-BESIDE = (
+_CLAIMING = ('Retargeting', 'Custom')
+_BESIDE = (
     'What to move? asks where the next money earns most; here each audience is judged as a whole. '
     'Where the two differ, the smaller step is the safer one.'
 )
@@ -235,8 +238,8 @@ BESIDE = (
 
 def claiming(decisions: pd.DataFrame) -> list[str]:
     "The doubt about raises of audiences that know the shop already"
-    raised = decisions['action'].eq('SCALE') & decisions['audience_type'].isin(CLAIMING)
-    return [CLAIMS] if raised.any() else []
+    raised = decisions['action'].eq('SCALE') & decisions['audience_type'].isin(_CLAIMING)
+    return [_CLAIMS] if raised.any() else []
 
 
 def audiences(made: Audiences | Problem, currency: str) -> Html:
@@ -246,13 +249,11 @@ def audiences(made: Audiences | Problem, currency: str) -> Html:
     if made.decisions['eligible'].sum() == 1:
         lone = 'There is only one audience to judge, and nothing to compare it with.'
         return stack(note(Html(lone)), *unasked(made.decisions))
+    doubts = [_BESIDE, *claiming(made.decisions), *made.notes]
     return stack(
         answer(made, currency),
         *picture(made),
         *filter(None, [listed(made, currency)]),
         *unasked(made.decisions),
-        *(
-            note(escape(plain(one, 400)))
-            for one in [BESIDE, *claiming(made.decisions), *made.notes]
-        ),
+        *(note(escape(plain(one, 400))) for one in doubts),
     )

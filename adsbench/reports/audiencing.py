@@ -39,6 +39,7 @@ from adsbench.reports.budgeting import (
 from ..audiences.buyers import PARTS, addresses
 from ..audiences.cases import AudienceSettings
 from ..audiences.decide import decide, look
+from ..audiences.issues import Owner
 from ..audiences.records import Decision, proof_records, records
 from ..audiences.setup import Setup, case_of, setup
 from ..audiences.setup import records as setup_records
@@ -51,6 +52,7 @@ from ..data.files import cells, peek
 from ..data.layers import Layers, read_layers
 from ..data.names import Problem
 from ..data.order_rows import plain
+from ..data.reconcile import OrderSettings
 from ..data.settings import Account, section
 from ..data.store import has_table, read_table
 from ..features.table import FeatureSettings
@@ -178,8 +180,9 @@ def checked_setup(place: Place, held: Files, layers: Layers) -> tuple[Setup | No
             tables['addresses'] = where
         if 'exposures' in more:
             tables['exposures'] = more['exposures'][more['exposures']['date'] <= held.as_of]
-        both = account.currency, account.special_ad_category
-        case = case_of(tables, held.as_of, settings, both)
+        owner = Owner(account.currency, account.special_ad_category)
+        owner = owner._replace(orders=section(layers, 'orders', OrderSettings))
+        case = case_of(tables, held.as_of, settings, owner)
         return setup(case, settings, more.get('targeting')), []
     except Problem as problem:
         return None, [f'How the audiences are set up could not be checked: {problem}']

@@ -5,13 +5,16 @@
 # %% auto #0
 __all__ = [
     'KNOWN_PEOPLE',
+    'ROADMAP',
     'STATES',
     'TONES',
     'WARM',
+    'cell',
     'changes',
     'listed',
     'picture',
     'reach_page',
+    'roadmap_words',
     'said_of',
     'standing',
     'triable',
@@ -35,7 +38,7 @@ from .page import Look, grid, note, paragraphs, phrase, stack, table
 from .reach import KINDS, Reach, judged, largest, yardstick
 from .reach_plans import NAMED, beside, ends, few, plans_table
 from .signs import block
-from .words import Html, escape, money, plain, written
+from .words import UNKNOWN, Html, escape, known, money, plain, written
 from .words import about as roughly
 
 
@@ -104,7 +107,10 @@ def changes(reach: Reach) -> Html:
         )
     cost = sum(one.relearning_cost or 0.0 for one in asked)
     price = f', about {roughly(cost, reach.currency)} in all,' if cost > 0 else ''
-    form = 'Leave whom the ad sets reach as it is: of {count} looked at, {asked} could be changed, but each would start learning again{price} and no gain is expected that a test could show.'
+    form = (
+        'Leave whom the ad sets reach as it is: of {count} looked at, {asked} could be changed, '
+        'but each would start learning again{price} and no gain is expected that a test could show.'
+    )
     which = 'all' if len(asked) == len(plans) > 1 else f'{len(asked):,}'
     return phrase(form, count=many(len(plans), 'ad set'), asked=which, price=price)
 
@@ -145,7 +151,8 @@ def listed(reach: Reach, rows: pd.DataFrame) -> Html:
     }
     every = len(judged(reach))
     title = 'All segments' if every <= len(lines) else f'{len(lines)} of {every} segments'
-    small = f'{reach.days} days; clear ones first chosen, then by spend; of those called clear about one in ten is not'
+    small = f'{reach.days} days; clear ones first chosen, then by spend; '
+    small += 'of those called clear about one in ten is not'
     return table(
         grid(shown), Html(f'{title}<small>{small}</small>'), Look(left=('Beside the account',))
     )
@@ -153,20 +160,26 @@ def listed(reach: Reach, rows: pd.DataFrame) -> Html:
 
 # %% ../../nbs/14_reports/48_reach_page.ipynb #55a288ce
 def untold(reach: Reach) -> Html:
-    "How many interests and behaviours cannot be told apart; nothing when all can, or there are none"
+    "How many interests and behaviours cannot be told apart; nothing when all can"
     if 'verdict' not in reach.segments:
         return Html('')
     rows = reach.segments['verdict'].dropna()
     dark = int((rows != 'identified').sum())
     if not dark:
         return Html('')
-    form = 'Of {all} in the ad sets {dark} cannot be told: Meta reports no sales by interest, and too few ad sets differ in it.'
+    form = (
+        'Of {all} in the ad sets {dark} cannot be told: Meta reports no sales by interest, and too '
+        'few ad sets differ in it.'
+    )
     return note(phrase(form, all=many(len(rows), 'interest'), dark=dark))
 
 
 # %% ../../nbs/14_reports/48_reach_page.ipynb #f1dc6829
 KNOWN_PEOPLE = ('Retargeting', 'Custom')
-WARM = 'Retargeting and lists of customers reach people who were about to buy; their ROAS is not what more of it would bring.'
+WARM = (
+    'Retargeting and lists of customers reach people who were about to buy; their ROAS is not what '
+    'more of it would bring.'
+)
 
 
 def picture(reach: Reach, rows: pd.DataFrame) -> list[Html]:
@@ -175,8 +188,11 @@ def picture(reach: Reach, rows: pd.DataFrame) -> list[Html]:
     if rate is None or rows.empty:
         return []
     clear = [int((rows['state'] == side).sum()) for side in (1, -1)]
-    alt = f'Of {len(rows)} segments {clear[0]} lie clearly above the account ({written(rate, reach.usual[rate], reach.currency)}) and {clear[1]} clearly below.'
-    how = f'A bar holds the true value at {100 * reach.width:.0f} %. A segment whose bar crosses the dashed line may be worth as much as the account.'
+    usual = written(rate, reach.usual[rate], reach.currency)
+    alt = f'Of {len(rows)} segments {clear[0]} lie clearly above the account ({usual}) and '
+    alt += f'{clear[1]} clearly below.'
+    how = f'A bar holds the true value at {100 * reach.width:.0f} %. A segment whose bar crosses '
+    how += 'the dashed line may be worth as much as the account.'
     return [figure_html(beside(rows, reach.usual[rate], rate, reach.currency), alt, how)]
 
 
@@ -195,3 +211,34 @@ def reach_page(reach: Reach | Problem) -> Html:
     pieces = [paragraphs([*lead, standing(reach, rows)]), *picture(reach, rows)]
     pieces += [listed(reach, rows), plans_table(reach), untold(reach)]
     return stack(*filter(None, [*pieces, *(note(escape(one)) for one in said)]))
+
+
+# %% ../../nbs/14_reports/48_reach_page.ipynb #7a47644b
+ROADMAP = {
+    'geo_groups': ('Groups of countries', 'group countries floor ceiling basis budget_pct'),
+    'expansion': ('Countries to try', 'country_name low value high test_budget test_days verdict'),
+    'interest_discovery': ('Interests to try', 'segment_name beside nearness test_days'),
+    'trends': ('Effects that moved', 'segment_name change low high trend'),
+    'recovery': ('Worn out', 'segment_name segment_type strategy why ask_again'),
+    'adsets': ('Money a day between the ad sets', 'name budget proposed change low high'),
+    'campaigns': ('Money a day between the campaigns', 'name budget proposed change low high'),
+}
+
+
+def roadmap_words(one: Recommendation) -> list[str]:
+    "The tables of what could be tried next, as lines of aligned text"
+    said = []
+    for name, (title, columns) in ROADMAP.items():
+        rows = one.roadmap.get(name, [])
+        if rows:
+            page = pd.DataFrame(rows).reindex(columns=columns.split())
+            shown = page.apply(lambda column: column.map(cell)).to_string(index=False)
+            said += ['', f'{title}:', *(f'  {line}' for line in shown.splitlines())]
+    return said
+
+
+def cell(value: Any) -> str:
+    "A value of a table as text: two decimals, a dash where it is unknown"
+    if value is None or (isinstance(value, float) and not known(value)):
+        return UNKNOWN
+    return f'{value:.2f}' if isinstance(value, float) else plain(value, NAMED)

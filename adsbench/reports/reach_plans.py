@@ -181,9 +181,8 @@ def plan_words(one: Recommendation, names: Mapping[str, str]) -> list[str]:
     said += [f'  would change: {words}' for words in change_words(one)] or ['  changes nothing']
     roas = one.expected.get('roas') or Span()
     if roas.value is not None:
-        said.append(
-            f'  expected ROAS {roas.value:.2f} ({ends(roas.low, roas.high, "roas", currency)}), no gain is promised'
-        )
+        wide = ends(roas.low, roas.high, 'roas', currency)
+        said.append(f'  expected ROAS {roas.value:.2f} ({wide}), no gain is promised')
     cost = f', about {money(one.relearning_cost, currency)}' if one.relearning_cost else ''
     said.append(f'  {COSTS.get(str(one.edit_class), UNKNOWN)}{cost}; {test_words(one)}')
     return said

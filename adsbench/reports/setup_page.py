@@ -4,15 +4,6 @@
 
 # %% auto #0
 __all__ = [
-    'EXPORTS',
-    'GAPS',
-    'MISTAKES',
-    'NAMED',
-    'NEEDED',
-    'QUIET',
-    'SHARES',
-    'SPEC',
-    'WHOLE',
     'called',
     'judgement',
     'measured',
@@ -20,8 +11,11 @@ __all__ = [
     'mistakes',
     'room',
     'setups',
+    'shared',
     'untried',
+    'watched',
     'worded',
+    'wrong',
 ]
 
 # %% ../../nbs/14_reports/44_setup_page.ipynb #1aa8e94e
@@ -46,19 +40,19 @@ from .week import Week
 from .words import MEASURES, UNKNOWN, Html, escape, known, money, plain, written
 
 # %% ../../nbs/14_reports/44_setup_page.ipynb #a4ec1b81
-WHOLE = 'purchases reach'.split()
-SHARES = ('engagement', 'of buyers')
+_WHOLE = 'purchases reach'.split()
+_SHARES = ('engagement', 'of buyers')
 
 
 def worded(measure: str, value: float, currency: str) -> str:
     "A value of a finding in its unit"
     if not known(value):
         return UNKNOWN
-    if measure in WHOLE:
+    if measure in _WHOLE:
         return f'{value:,.0f}'
     if measure in MEASURES:
         return written(measure, value, currency)
-    if measure.endswith(SHARES):
+    if measure.endswith(_SHARES):
         return f'{100 * value:.1f} %'
     return f'{value:.1f}' if measure == 'frequency' else f'{value:.2f} ×'
 
@@ -71,44 +65,47 @@ def measured(row: Mapping[str, Any], currency: str) -> Html:
     )
     what = name.upper() if name in MEASURES and name != 'purchases' else name
     small = f'{low} to {high}; the bar is {bar}'
-    return block(
-        Html(f'{escape(capital(what))} {escape(value)}<br><small>{escape(small)}</small>'), 10
-    )
+    told = f'{escape(capital(what))} {escape(value)}<br><small>{escape(small)}</small>'
+    return block(Html(told), 10)
 
 
 # %% ../../nbs/14_reports/44_setup_page.ipynb #c7522a93
-MISTAKES = 8
+_MISTAKES = 8
+
+
+def watched(count: int) -> str:
+    "A sentence on choices that could be made differently; empty without any"
+    if not count:
+        return ''
+    said = 'could be made differently, without proof that'
+    who = 'it' if count == 1 else 'they'
+    return f' {many(count, "other choice")} {said} {who} would sell more.'
+
+
+def wrong(row: Mapping[str, Any]) -> Html:
+    "What is wrong, and in small print what to do about it"
+    says, advice = escape(capital(row['says'])), escape(row['advice'])
+    return block(Html(f'{says}<br><small>{advice}</small>'), 14)
 
 
 def mistakes(made: Audiences, currency: str) -> Html:
     "The findings as a sentence and a table; the sentence alone when none stands"
-    issues = made.setup.issues if made.setup is not None else pd.DataFrame({'state': []})
-    found, asked = (
-        issues[issues['state'] == RAISED],
-        many(int(issues['p'].notna().sum()), 'question'),
-    )
-    watched = int((issues['state'] == WATCH).sum())
-    small = f' {many(watched, "other choice")} could be made differently, without proof that it would sell more.'
-    tail = (
-        small.replace('it would', 'they would' if watched != 1 else 'it would') if watched else ''
-    )
+    issues = made.setup.issues if made.setup is not None else pd.DataFrame({'state': [], 'p': []})
+    found, tail = issues[issues['state'] == RAISED], watched(int((issues['state'] == WATCH).sum()))
+    asked = many(int(issues['p'].notna().sum()), 'question')
     if found.empty:
-        return paragraphs(
-            [escape(f'Of {asked} about the setup none finds a proved mistake.{tail}')]
-        )
+        none = f'Of {asked} about the setup none finds a proved mistake.'
+        return paragraphs([escape(none + tail)])
     names = made.decisions['audience_name']
-    rows = found.head(MISTAKES).to_dict('records')
+    rows = found.head(_MISTAKES).to_dict('records')
     unit = lambda row: plain(names.get(row['unit'], row['unit']), 80)
-    lead = f'{asked.capitalize()} about the setup find {many(len(found), "mistake")} that chance would not.'
+    verb = 'finds' if len(found) == 1 else 'find'
+    lead = (
+        f'Of {asked} about the setup {len(found):,} {verb} a mistake that chance hardly explains.'
+    )
     shown: dict[str, list] = {
         'Ad set': [capital(unit(row)) for row in rows],
-        'What is wrong': [
-            block(
-                Html(f'{escape(capital(row["says"]))}<br><small>{escape(row["advice"])}</small>'),
-                14,
-            )
-            for row in rows
-        ],
+        'What is wrong': [wrong(row) for row in rows],
         'Measured': [measured(row, currency) for row in rows],
     }
     more = f'the first {len(rows)} of {len(found):,}' if len(found) > len(rows) else 'all findings'
@@ -118,62 +115,70 @@ def mistakes(made: Audiences, currency: str) -> Html:
 
 
 # %% ../../nbs/14_reports/44_setup_page.ipynb #78d92698
-NAMED = 4
-SPEC = ('countries', 'interests', 'behaviors', 'genders')
+_NAMED = 4
 
 
 def called(names: pd.Series, ids: pd.Series) -> str:
     "Names of ad sets in a sentence, the first few"
-    some = [short(plain(names.get(one, one), 80), 40) for one in ids.head(NAMED)]
-    return ', '.join(some) + (f' and {len(ids) - NAMED:,} more' if len(ids) > NAMED else '')
+    some = [short(plain(names.get(one, one), 80), 40) for one in ids.head(_NAMED)]
+    return ', '.join(some) + (f' and {len(ids) - _NAMED:,} more' if len(ids) > _NAMED else '')
 
 
 # %% ../../nbs/14_reports/44_setup_page.ipynb #ea6bca9b
+_ROOM = (
+    'There is room in {names}: more of the same people are left, and the next money is expected to '
+    "bring more than the account's average."
+)
+_FULL = '{names}: the next money is expected to bring less than the account earns.'
+_SHARED = (
+    '{pairs} of ad sets overlap by half or more; the most: {names}, {share} {how}. They do not bid '
+    'against each other, but they share people and split what is learnt.'
+)
+_LOOSE = (
+    '{settings} of ages, genders, interests or lookalikes {verb} taken by Meta as a suggestion and '
+    'not as a limit, because Advantage+ audience is on.'
+)
+_ZIPS = '{codes} bring more revenue than the others; setup.json lists them.'
+
+
+def shared(setup: Setup, names: pd.Series) -> list[str]:
+    "The pairs of ad sets that are after the same people, by what was set or who was reached"
+    same = setup.overlap[setup.overlap['source'].isin(['spec', 'exposures', 'given'])]
+    if same.empty:
+        return []
+    first = same.sort_values('value', ascending=False, kind='stable').iloc[0]
+    two = [called(names, pd.Series([first[end]])) for end in ('adset_id', 'other_id')]
+    how = 'by their settings' if first['source'] == 'spec' else 'by the people they reached'
+    said = {'names': ' and '.join(two), 'share': f'{100 * first["value"]:.0f} %', 'how': how}
+    return [_SHARED.format(pairs=many(len(same), 'pair'), **said)]
+
+
+# %% ../../nbs/14_reports/44_setup_page.ipynb #3d8c20ba
 def room(made: Audiences, setup: Setup) -> list[str]:
     "Which audiences can take more money, which are full, and which pairs are the same people"
     names, said, rows = made.decisions['audience_name'], [], setup.headroom
     verdict = rows['verdict'] if 'verdict' in rows else pd.Series(dtype='str')
-    open_ones, full = (rows[verdict == one] for one in ('room', 'full'))
-    if len(open_ones):
-        said.append(
-            f"There is room in {called(names, open_ones['adset_id'])}: more of the same people are left, and the next money is expected to bring more than the account's average."
-        )
-    if len(full):
-        said.append(
-            f'{called(names, full["adset_id"])}: the next money is expected to bring less than the account earns.'
-        )
-    known_spec = setup.audiences.adsets.reindex(columns=list(SPEC)).notna().any(axis=None)
-    sources = ['spec', 'exposures', 'given'] if known_spec else ['exposures', 'given']
-    same = setup.overlap[setup.overlap['source'].isin(sources)]
-    if len(same):
-        first = same.sort_values('value', ascending=False, kind='stable').iloc[0]
-        two = called(names, pd.Series([first['adset_id'], first['other_id']])).replace(
-            ', ', ' and '
-        )
-        how = 'by their settings' if first['source'] == 'spec' else 'by the people they reached'
-        said.append(
-            f'{many(len(same), "pair")} of ad sets overlap by half or more; the most: {two}, {100 * first["value"]:.0f} % {how}. They do not bid against each other, but they share people and split what is learnt.'
-        )
+    for words, text in (('room', _ROOM), ('full', _FULL)):
+        some = rows[verdict == words]
+        said += [text.format(names=called(names, some['adset_id']))] if len(some) else []
+    said += shared(setup, names)
     loose = int(setup.constraints['role'].eq('suggestion').sum()) if len(setup.constraints) else 0
     if loose:
-        said.append(
-            f'{many(loose, "setting")} of ages, genders, interests or lookalikes {"is" if loose == 1 else "are"} taken by Meta as a suggestion and not as a limit, because Advantage+ audience is on.'
-        )
+        verb = 'is' if loose == 1 else 'are'
+        said.append(_LOOSE.format(settings=many(loose, 'setting'), verb=verb))
     if setup.buyers is not None and len(setup.buyers.zips):
-        said.append(
-            f'{many(len(setup.buyers.zips), "postal code")} bring more revenue than the others; setup.json lists them.'
-        )
+        said.append(_ZIPS.format(codes=many(len(setup.buyers.zips), 'postal code')))
     return said
 
 
 # %% ../../nbs/14_reports/44_setup_page.ipynb #c6d3ee4f
-GAPS = 5
+_GAPS = 5
 
 
 def untried(setup: Setup, currency: str) -> Html:
     "The most promising gaps; nothing where all was tried"
     hopeful = setup.gaps[setup.gaps['value'] > 0]
-    rows = hopeful.head(GAPS).to_dict('records')
+    rows = hopeful.head(_GAPS).to_dict('records')
     if not rows:
         return Html('')
     ends = lambda row: [signed(row[name], currency, 0) for name in ('low', 'high')]
@@ -189,34 +194,36 @@ def untried(setup: Setup, currency: str) -> Html:
         'Against average\na day, 80 %': [worth(row) for row in rows],
         'Verdict': [row['verdict'] for row in rows],
     }
-    caption = Html(
-        'What was never tried?<small>guessed from the rest of the account, so a test and no promise; ready-made ad sets are in setup.json</small>'
-    )
+    small = 'guessed from the rest of the account, so a test and no promise; ready-made ad sets'
+    caption = Html(f'What was never tried?<small>{small} are in setup.json</small>')
     return table(grid(shown), caption, Look(left=('Verdict',)))
 
 
 # %% ../../nbs/14_reports/44_setup_page.ipynb #d3ffa40b
-EXPORTS = {
+_EXPORTS = {
     'delivery by age (breakdown Age)': ('age_mismatch',),
     'delivery by gender (breakdown Gender)': ('single_gender',),
     'delivery by country and the addresses of the orders': ('geo_mismatch',),
     'creatives with their type': ('missing_video', 'wrong_format', 'low_video_engagement'),
     'reach by ad set and week (--kind exposures)': ('high_frequency', 'small_reach'),
 }
-NEEDED = ('age_mismatch', 'geo_mismatch', 'missing_video', 'wrong_format', 'small_reach')
+_TARGETING = 'countries, ages and interests of every ad set (--kind adsets), for their overlap'
+_NEEDED = ('age_mismatch', 'geo_mismatch', 'missing_video', 'wrong_format', 'small_reach')
 
 
 def missing(setup: Setup) -> list[str]:
     "Which exports would let more be checked"
     rows = setup.issues
     unknown = set(rows.loc[rows['state'] == UNASKED, 'check'])
-    absent = set(NEEDED) - set(rows['check'])
-    lacks = lambda checks: unknown & set(checks) or set() < set(checks) & set(NEEDED) <= absent
-    wanted = [name for name, checks in EXPORTS.items() if lacks(checks)]
+    absent = set(_NEEDED) - set(rows['check'])
+    lacks = lambda checks: unknown & set(checks) or set() < set(checks) & set(_NEEDED) <= absent
+    wanted = [name for name, checks in _EXPORTS.items() if lacks(checks)]
+    wanted += [_TARGETING] if any(one.startswith('overlap:') for one in setup.notes) else []
     return [f'Not checked for want of data: {"; ".join(wanted)}.'] if wanted else []
 
 
-QUIET = ('not known', 'fit:', 'gaps:', 'headroom:', 'no zip', 'no order')  # said elsewhere
+# what is said elsewhere
+_QUIET = ('not known', 'fit:', 'gaps:', 'headroom:', 'overlap:', 'no zip', 'no order')
 
 
 def setups(made: Audiences, currency: str) -> Html:
@@ -224,7 +231,7 @@ def setups(made: Audiences, currency: str) -> Html:
     if made.setup is None:
         return Html('')
     said = [escape(plain(one, 500)) for one in room(made, made.setup)]
-    told = [one for one in made.setup.notes if not one.startswith(QUIET)]
+    told = [one for one in made.setup.notes if not one.startswith(_QUIET)]
     told = [re.sub('^1 ad sets have', '1 ad set has', one) for one in told]
     notes = [f'{capital(one).rstrip(".")}.' for one in [*missing(made.setup), *told]]
     pieces = [

@@ -61,9 +61,7 @@ class Basis(NamedTuple):
 
     segments: pd.DataFrame  # of the chapters on segments and interests
     geo: pd.DataFrame  # country_code, country_name, budget_amount ...
-    adset: Mapping[
-        str, Any
-    ]  # adset_id, campaign_id, audience_type, optimization_goal, targeting ...
+    adset: Mapping[str, Any]  # adset_id, campaign_id, audience_type, optimization_goal ...
     account: Mapping[str, Any]  # currency, special_ad_category, spend and purchases a day, roas ...
     events: pd.DataFrame = pd.DataFrame(columns=['event', 'days', 'people'])  # of the pixel
     lists: Mapping[str, Sequence[str]] = {}  # name -> addresses
@@ -114,7 +112,9 @@ def words_of(value: Any) -> list[str]:
 
 def as_it_is(adset: Mapping[str, Any], ids: Mapping[str, str]) -> Wishes:
     "What an ad set asks for today, from its row in the table of ad sets"
-    some = lambda name: tuple({'id': str(ids.get(w, w)), 'name': w} for w in words_of(adset.get(name)))  # fmt: skip
+    some = lambda name: tuple(
+        {'id': str(ids.get(w, w)), 'name': w} for w in words_of(adset.get(name))
+    )
     years = pd.to_numeric(pd.Series([adset.get('age_min'), adset.get('age_max')]), errors='coerce')
     every = years[0] <= EVERY[0] and years[1] >= EVERY[1]
     sex = str(adset.get('genders', 'all')).strip().casefold()

@@ -16,6 +16,8 @@ __all__ = [
     'CustomSettings',
     'PixelRule',
     'Topic',
+    'by_list',
+    'by_rule',
     'custom_files',
     'customs',
     'hashed',
@@ -69,19 +71,33 @@ class Topic(Section):
     interest_name: str
 
 
+# %% ../../nbs/10_targeting/15_customs.ipynb #15478ceb
 class CustomSettings(Section):
     "Custom audiences of a plan (plan.customs in targeting.yaml)"
 
     pixel: str = Field('', description="id of the customer's pixel; empty: rules name none")
+    events_file: str = Field('', description='CSV of the pixel: event, days, people, audience_id')
+    contents_file: str = Field('', description='CSV of the pixel: content, events')
+    lists_folder: str = Field('', description='folder of customer lists, one CSV a list')
     least: int = Field(LEAST, ge=LEAST, description='people that an audience must have')
     rules: tuple[PixelRule, ...] = Field(USUAL, description='audiences by pixel rule')
     topics: tuple[Topic, ...] = Field((), description='content of the site -> interest')
     topic_events: int = Field(50, ge=1, description='events without which a topic says nothing')
     blocked_words: tuple[str, ...] = Field(
-        ('diabetes', 'cancer', 'depression', 'pregnan', 'credit score', 'high income', 'low income',
-         'bankrupt', 'debt', 'loan'),
+        (
+            'diabetes',
+            'cancer',
+            'depression',
+            'pregnan',
+            'credit score',
+            'high income',
+            'low income',
+            'bankrupt',
+            'debt',
+            'loan',
+        ),
         description='words by which Meta suspects health or finances',
-    )  # fmt: skip
+    )
 
 
 # %% ../../nbs/10_targeting/15_customs.ipynb #09db5fd5
@@ -129,6 +145,29 @@ def hashed(people: Sequence[str] | pd.Series) -> tuple[list[str], int]:
 
 
 # %% ../../nbs/10_targeting/15_customs.ipynb #2dc9f26d
+def by_rule(events: pd.DataFrame, settings: CustomSettings) -> pd.DataFrame:
+    "A row of COLUMNS for every rule on the pixel, with its people where the events tell them"
+    fields = list(PixelRule.model_fields)
+    rules = pd.DataFrame([rule.model_dump() for rule in settings.rules], columns=fields)
+    known = events.reindex(columns=['event', 'days', 'people', 'audience_id'])
+    rows = rules.merge(known.drop_duplicates(['event', 'days']), on=['event', 'days'], how='left')
+    days, key = rows['days'].astype('str'), rows['audience_id'].astype('str')
+    rows = rows.assign(size=rows['people'].astype('float64'), exists=key.notna())
+    rows['audience_id'] = key.fillna('ca_' + rows['kind'] + '_' + days)
+    return rows.assign(name=rows['name'] + ' ' + days + ' d')[COLUMNS]
+
+
+def by_list(lists: dict[str, Sequence[str]]) -> pd.DataFrame:
+    "A row of COLUMNS for every list, with the number of different people in it"
+    sizes = [len(hashed(people)[0]) for people in lists.values()]
+    rows = pd.DataFrame({'name': list(lists), 'size': sizes}, index=range(1, len(lists) + 1))
+    ids = 'ca_list_' + rows.index.astype('str')
+    return rows.assign(audience_id=ids, kind='list', use='source', exists=False)[COLUMNS]
+
+
+COLUMNS = ['audience_id', 'name', 'kind', 'size', 'use', 'exists']
+
+
 def _built(rows: pd.DataFrame, settings: CustomSettings) -> tuple[list[CustomAudience], list[str]]:
     "Audiences from rows of COLUMNS; and why others were left out"
     word = rows['name'].map(lambda name: suspected(name, settings))
@@ -154,36 +193,22 @@ def customs(
 ) -> tuple[list[CustomAudience], list[str]]:
     "Custom audiences of a plan, and sentences about what was left out or is still to be done"
     require(events, ['event', 'days', 'people'], 'the events given for custom audiences')
-    known = events.reindex(columns=['event', 'days', 'people', 'audience_id'])
-    rules = pd.DataFrame([rule.model_dump() for rule in settings.rules], columns=list(PixelRule.model_fields))  # fmt: skip
-    rows = rules.merge(known.drop_duplicates(['event', 'days']), on=['event', 'days'], how='left')
-    rows['audience_id'] = rows['audience_id'].astype('str')
-    given = rows['audience_id'].notna()
-    rows['audience_id'] = rows['audience_id'].fillna('ca_' + rows['kind'] + '_' + rows['days'].astype('str'))  # fmt: skip
-    rows['name'] += ' ' + rows['days'].astype('str') + ' d'
-    rows = rows.assign(size=rows['people'].astype('float64'), exists=given)
-    rows['description'] = 'Custom audience: ' + rows['kind']
-    sizes = {name: len(hashed(people)[0]) for name, people in lists.items()}
-    own = pd.DataFrame({'name': list(sizes), 'size': list(sizes.values())})
-    own = own.assign(audience_id=[f'ca_list_{n}' for n in own.index + 1], use='source')
-    own['kind'] = 'list'
-    own = own.assign(exists=False, description='Custom audience: list')
-    pages = [page[COLUMNS] for page in (rows, own) if len(page)]
+    pages = [page for page in (by_rule(events, settings), by_list(lists)) if len(page)]
     if not pages:
         return [], []
-    made, told = _built(pd.concat(pages, ignore_index=True), settings)
-    if restricted(category) and sizes:
+    rows = pd.concat(pages, ignore_index=True)
+    rows['description'] = 'Custom audience: ' + rows['kind']
+    made, told = _built(rows, settings)
+    if restricted(category) and lists:
         told.append(f'customer lists in {category} need the terms that Meta asks for first')
     return made, told
-
-
-COLUMNS = ['audience_id', 'name', 'kind', 'size', 'use', 'exists', 'description']
 
 
 # %% ../../nbs/10_targeting/15_customs.ipynb #cc41bb87
 def custom_files(lists: dict[str, Sequence[str]], settings: CustomSettings) -> dict[str, str]:
     "File name -> text: custom_audiences.json and one CSV of hashes a list of enough people"
-    rules = [{'name': f'{r.name} {r.days} d', 'subtype': 'WEBSITE', 'rule': pixel_rule(r, settings.pixel)} for r in settings.rules]  # fmt: skip
+    told = lambda rule: {'subtype': 'WEBSITE', 'rule': pixel_rule(rule, settings.pixel)}
+    rules = [{'name': f'{one.name} {one.days} d', **told(one)} for one in settings.rules]
     made = {'custom_audiences.json': written(rules, 1) + '\n'} if rules else {}
     for n, (_, people) in enumerate(lists.items(), 1):
         hashes, _ = hashed(people)
@@ -196,13 +221,16 @@ def custom_files(lists: dict[str, Sequence[str]], settings: CustomSettings) -> d
 def topics(contents: pd.DataFrame, settings: CustomSettings) -> tuple[pd.DataFrame, list[str]]:
     "interest_id, interest_name, events and contents by evidence; and contents that nobody mapped"
     require(contents, ['content', 'events'], "the pixel's contents")
-    table = pd.DataFrame([one.model_dump() for one in settings.topics], columns=list(Topic.model_fields))  # fmt: skip
+    fields = list(Topic.model_fields)
+    table = pd.DataFrame([one.model_dump() for one in settings.topics], columns=fields)
     fold = lambda names: names.astype('str').str.strip().str.casefold()
-    seen = contents.assign(key=fold(contents['content'])).groupby('key', as_index=False)['events'].sum()  # fmt: skip
+    seen = contents.assign(key=fold(contents['content']))
+    seen = seen.groupby('key', as_index=False)['events'].sum()
     both = table.assign(key=fold(table['content'])).drop_duplicates(['key', 'interest_id'])
     both = both.merge(seen, on='key')
     by = both.groupby(['interest_id', 'interest_name'], as_index=False)
-    found = by.agg(events=('events', 'sum'), contents=('content', lambda names: ', '.join(sorted(names))))  # fmt: skip
+    joined = lambda names: ', '.join(sorted(names))
+    found = by.agg(events=('events', 'sum'), contents=('content', joined))
     found = found[found['events'] >= settings.topic_events]
-    unknown = sorted(set(seen['key']) - set(both['key']))
-    return found.sort_values(['events', 'interest_id'], ascending=[False, True], ignore_index=True), unknown  # fmt: skip
+    found = found.sort_values(['events', 'interest_id'], ascending=[False, True], ignore_index=True)
+    return found, sorted(set(seen['key']) - set(both['key']))

@@ -80,8 +80,8 @@ class Ages(NamedTuple):
 def ages(segments: pd.DataFrame, account_roas: float, settings: PeopleSettings) -> Ages:
     "The contiguous range of ages without the ends that are proved poor"
     table = _judged(segments, account_roas, settings)
-    years = [band(str(name)) for name in table['name']]
-    table = table.assign(start=[y[0] if y else np.nan for y in years], end=[y[1] if y else np.nan for y in years])  # fmt: skip
+    years = [band(str(name)) or (np.nan, np.nan) for name in table['name']]
+    table = table.assign(start=[first for first, _ in years], end=[last for _, last in years])
     table = table.dropna(subset='start').sort_values('start', ignore_index=True)
     kept, gone = list(table.index), 0.0
     for end in (0, -1):
@@ -95,7 +95,10 @@ def ages(segments: pd.DataFrame, account_roas: float, settings: PeopleSettings) 
     if table['kept'].all():
         return Ages(None, table, ['no age is proved poor: all ages'])
     out = table[~table['kept']]
-    words = [f'{r["name"]}: roas below {r["bar"]:.2f} with {r["odds"]:.0%}' for r in out.to_dict('records')]  # fmt: skip
+    words = [
+        f'{r["name"]}: roas below {r["bar"]:.2f} with {r["odds"]:.0%}'
+        for r in out.to_dict('records')
+    ]
     inside = table[table['kept']]
     return Ages((int(inside['start'].min()), int(inside['end'].max())), table, words)
 
@@ -107,7 +110,8 @@ def _judged(segments: pd.DataFrame, account_roas: float, settings: PeopleSetting
     require(segments, names, 'the segments given to demographics')
     bar = settings.keep_roas * account_roas
     ends = segments[['roas_low', 'roas_high']].set_axis(['low', 'high'], axis='columns')
-    told = pd.DataFrame({'name': segments['segment_name'], 'share': segments['total_spend'] / segments['total_spend'].sum()})  # fmt: skip
+    share = segments['total_spend'] / segments['total_spend'].sum()
+    told = pd.DataFrame({'name': segments['segment_name'], 'share': share})
     odds = odds_below(ends.astype('float64'), bar, settings.width)
     return told.assign(bar=bar, odds=odds, poor=odds >= settings.odds).reset_index(drop=True)
 
@@ -141,12 +145,21 @@ def narrowed(
     category: str,
     settings: PeopleSettings,
 ) -> dict[str, Any]:
-    "ages, gender and words of a plan; nothing where a special category forbids it"
+    "ages, gender, words, and names `gone` by kind; nothing where a special category forbids it"
     if restricted(category) or not account_roas > 0:
-        return {'ages': None, 'gender': 'all', 'words': [f'neither age nor gender in {category}'] if restricted(category) else ['no roas to hold against']}  # fmt: skip
+        ruled = f'neither age nor gender in {category}'
+        words = [ruled if restricted(category) else 'no roas to hold against']
+        return {'ages': None, 'gender': 'all', 'words': words, 'gone': {}}
     of = lambda kind: segments[segments['segment_type'] == kind]
-    span, both = ages(of('age'), account_roas, settings), gender(of('gender'), account_roas, settings)  # fmt: skip
-    return {'ages': span.span, 'gender': both[0], 'words': span.words + both[1]}
+    span = ages(of('age'), account_roas, settings)
+    sex, said = gender(of('gender'), account_roas, settings)
+    names = of('gender')['segment_name'].astype('str')
+    out = [word for kept, spelled in WORDS.items() if sex not in ('all', kept) for word in spelled]
+    gone = {
+        'age': span.bands.loc[~span.bands['kept'], 'name'].tolist(),
+        'gender': names[names.str.strip().str.casefold().isin(out)].tolist(),
+    }
+    return {'ages': span.span, 'gender': sex, 'words': span.words + said, 'gone': gone}
 
 
 # %% ../../nbs/10_targeting/16_demographics.ipynb #f29b6100

@@ -7,10 +7,12 @@ __all__ = [
     'LEAST_OWN',
     'LEAST_SPREAD',
     'MOSTLY',
+    'WIDEST',
     'Account',
     'ExpectedSettings',
     'account_of',
     'expected',
+    'informative',
     'optimism',
 ]
 
@@ -95,7 +97,7 @@ def expected(
     for n, metric in enumerate(('ctr', 'cvr', 'roas')):
         names = [metric, f'{metric}_low', f'{metric}_high']
         rates = segments.reindex(columns=names).set_axis(['mean', 'low', 'high'], axis='columns')
-        known = rates.notna().all(axis='columns') & (rates['low'] > 0) & (rates['high'] > rates['low'])  # fmt: skip
+        known = informative(rates)
         share = weight[known].to_numpy('float64')
         if not share.sum() > 0 or share.sum() < weight.sum() * MOSTLY:
             spans[metric] = Span()
@@ -107,14 +109,22 @@ def expected(
         over = optimism(account, share, _follow(account.middle, rank), luck)
         tails = np.quantile(over, [(1 + settings.width) / 2, (1 - settings.width) / 2])
         low, high = shown * np.exp(-tails)
-        value = shown * float(np.exp(-np.median(over)))
-        spans[metric] = Span(value=value, low=float(low), high=float(high))
-        rows[metric] = {'shown': shown, **spans[metric].model_dump(), 'optimism': float(np.median(over))}  # fmt: skip
+        middle = float(np.median(over))
+        spans[metric] = Span(value=shown * float(np.exp(-middle)), low=low, high=high)
+        rows[metric] = {'shown': shown, **spans[metric].model_dump(), 'optimism': middle}
     columns = ['shown', 'value', 'low', 'high', 'optimism']
     return spans, pd.DataFrame.from_dict(rows, orient='index', columns=columns)
 
 
+# %% ../../nbs/10_targeting/17_expected.ipynb #24bacb11
 MOSTLY = 0.5  # of the plan's weight must be known, or nothing is expected of it
+WIDEST = 1000.0  # an interval whose ends are further apart is one that nothing was seen in
+
+
+def informative(rates: pd.DataFrame) -> pd.Series:
+    "Whether a rate has an interval that says something: above 0, its ends not worlds apart"
+    ends = (rates['low'] > 0) & (rates['high'] > rates['low'])
+    return rates.notna().all(axis='columns') & ends & (rates['high'] < WIDEST * rates['low'])
 
 
 def _follow(middle: np.ndarray, rank: pd.Series) -> float:

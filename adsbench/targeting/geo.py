@@ -104,7 +104,7 @@ def weighed(
 
 # %% ../../nbs/10_targeting/10_geo.ipynb #3390968b
 def paid(table: pd.DataFrame, ask: Ask, settings: GeoSettings) -> pd.DataFrame:
-    "Money over weighed countries, the largest budget first; raises Infeasible when limits forbid it"
+    "Money over weighed countries, the largest budget first; Infeasible when limits forbid it"
     wide = [{'name': g.name, 'floor': g.floor, 'ceiling': g.ceiling} for g in settings.groups]
     groups = pd.DataFrame(wide, columns=['name', 'floor', 'ceiling']).set_index('name')
     total = int(to_minor(ask.total, ask.currency))
@@ -129,8 +129,8 @@ def geo(
     return paid(weighed(days, ask, settings, scoring), ask, settings)
 
 
-SHOWN = """country_code country_name group basis budget_pct budget_amount budget_minor avg_cpc avg_ctr avg_cvr
-avg_roas engagement_score value low high floor ceiling bound reason""".split()
+SHOWN = """country_code country_name group basis budget_pct budget_amount budget_minor avg_cpc
+avg_ctr avg_cvr avg_roas engagement_score value low high floor ceiling bound reason""".split()
 
 
 # %% ../../nbs/10_targeting/10_geo.ipynb #4c394ea7

@@ -102,7 +102,11 @@ def with_it(table: pd.DataFrame, hot: pd.DataFrame) -> pd.DataFrame:
             mine['campaign_id'].nunique() if 'campaign_id' in mine else np.nan
         )
     found = pd.DataFrame.from_dict(rows, orient='index').rename_axis('segment_id')
-    sides = {'ctr': ('clicks', 'impressions'), 'cvr': ('conversions', 'clicks'), 'roas': ('revenue', 'spend')}  # fmt: skip
+    sides = {
+        'ctr': ('clicks', 'impressions'),
+        'cvr': ('conversions', 'clicks'),
+        'roas': ('revenue', 'spend'),
+    }
     rates = {
         f'avg_{n}': ratio(found[f'total_{a}'], found[f'total_{b}']) for n, (a, b) in sides.items()
     }

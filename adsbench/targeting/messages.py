@@ -49,11 +49,12 @@ class RunReply(Section):
     "What a run did"
 
     run_id: str
-    status: Literal['completed', 'skipped', 'failed', 'disabled']
+    status: Literal['completed', 'partial', 'skipped', 'failed', 'disabled']
     campaign_ids: list[str]
     recommendations_count: int = Field(ge=0)
     duration_ms: int = Field(ge=0)
     message: str
+    failed: dict[str, str] = TABLE  # id of a campaign or ad set -> why it has no plan
 
 
 # %% ../../nbs/10_targeting/11_messages.ipynb #0a58e14c
@@ -78,7 +79,19 @@ class ApplyReply(Section):
     relearning_cost: Amount | None = None
 
 
-Kind = Literal['interest', 'behavior', 'demographic', 'lookalike', 'country', 'placement', 'age', 'gender']  # fmt: skip
+Kind = Literal[
+    'interest',
+    'behavior',
+    'demographic',
+    'audience',
+    'lookalike',
+    'country',
+    'region',
+    'placement',
+    'device',
+    'age',
+    'gender',
+]
 
 
 class SegmentQuery(Section):
@@ -150,6 +163,7 @@ class Change(Section):
     success: bool = True
     error_message: str | None = None
     dry_run: bool = True
+    source: Literal['run', 'log'] = 'run'  # applied here, or in the account's log of edits
     beside: dict[str, Span] = Field(
         default_factory=dict, description='change of each rate beside the other ad sets'
     )

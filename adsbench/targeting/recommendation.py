@@ -140,3 +140,4 @@ class Recommendation(Known):
     relearning_cost: Amount | None = None
     trial: dict[str, Any] = TABLE
     evidence: list[str] = SOME
+    roadmap: dict[str, list[dict[str, Any]]] = TABLE  # table by name, of what to try next

@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = [
     'KNOWN',
+    'RECOVERY',
     'RoadmapSettings',
+    'a_test',
     'expansion',
     'neighbours',
     'rebalanced',
@@ -36,6 +38,7 @@ from .shares import shares
 class RoadmapSettings(Section):
     "What is tried next, and how carefully"
 
+    candidates: tuple[str, ...] = Field((), description='countries or groups to consider')
     test_share: float = Field(0.05, gt=0, le=0.5, description='share of the budget for a test')
     test_results: float = Field(30, gt=0, description='purchases that a test should bring')
     most: int = Field(5, ge=1, description='candidates in a list')
@@ -59,16 +62,23 @@ def expansion(
     codes = [code for code in listed(candidates) if code not in have][: settings.most]
     error = spread_of(known['roas_low'], known['roas_high'], settings.width)
     middle = (np.log(known['roas_low']) + np.log(known['roas_high'])) / 2
-    good = error.notna()
-    spread = float(np.sqrt(middle[good].var(ddof=0) + (error[good] ** 2).mean())) if good.any() else np.nan  # fmt: skip
-    centre = float(middle[good].mean()) if good.any() else np.nan
+    good = error.notna()  # none: nothing is known of any country, and all below is missing
+    spread = float(np.sqrt(middle[good].var(ddof=0) + (error[good] ** 2).mean()))
+    centre = float(middle[good].mean())
     reach = float(ndtri((1 + settings.width) / 2))
-    a_day = settings.test_share * account['spend_a_day']
-    days = ratio(np.array([settings.test_results * account['cpa']]), np.array([a_day]))[0]
+    a_day, days = a_test(account, settings)
     table = pd.DataFrame({'country_code': codes, 'country_name': [name_of(code) for code in codes]})
     ends = {'low': -reach, 'value': 0.0, 'high': reach}
     told = {name: float(np.exp(centre + sign * spread)) for name, sign in ends.items()}
-    return table.assign(**told, test_budget=a_day, test_days=np.ceil(days), verdict='needs a test')
+    return table.assign(**told, test_budget=a_day, test_days=days, verdict='needs a test')
+
+
+def a_test(account: Mapping[str, Any], settings: RoadmapSettings) -> tuple[float, float]:
+    "Money a day of a test, and days until it has brought enough purchases; missing where unknown"
+    a_day = settings.test_share * account['spend_a_day']
+    cost = np.nan if account.get('cpa') is None else float(account['cpa'])
+    days = ratio(np.array([settings.test_results * cost]), np.array([a_day]))[0]
+    return a_day, float(np.ceil(days))
 
 
 # %% ../../nbs/10_targeting/23_roadmap.ipynb #8aa09540
@@ -83,21 +93,18 @@ def neighbours(
 ) -> pd.DataFrame:
     "Untested interests by nearness to good ones, beside whom they stood, and the size of a test"
     require(table, ['segment_id', 'odds', 'verdict'], 'the table of interests')
-    good = table[table['verdict'].eq(KNOWN) & (table['odds'] > 1 / 2)].set_index('segment_id')['odds']  # fmt: skip
-    good = good[good.index.isin(hot.columns)]
-    new = [
-        key for key in hot if key not in set(table.loc[table['verdict'].eq(KNOWN), 'segment_id'])
-    ]
+    known = table[table['verdict'].eq(KNOWN)].set_index('segment_id')['odds']
+    good = known[(known > 1 / 2) & known.index.isin(hot.columns)]
+    new = [key for key in hot if key not in known.index]
     if good.empty or not new:
         return pd.DataFrame(columns=['segment_id', 'nearness', 'beside', 'test_days'])
     size = np.sqrt((hot**2).sum())
     cosine = (hot[new].T @ hot[good.index]).div(size[new], axis='index') / size[good.index]
-    weight = 2 * good - 1
-    found = pd.DataFrame({'segment_id': new, 'nearness': (cosine * weight).sum(axis='columns').to_numpy()})  # fmt: skip
-    found['beside'] = cosine.idxmax(axis='columns').to_numpy()
-    share = settings.test_share * account['spend_a_day']
-    found['test_days'] = np.ceil(settings.test_results * account['cpa'] / share)
-    found = found[found['nearness'] > 0].sort_values(['nearness', 'segment_id'], ascending=[False, True])  # fmt: skip
+    near = (cosine * (2 * good - 1)).sum(axis='columns')
+    found = pd.DataFrame({'nearness': near, 'beside': cosine.idxmax(axis='columns')})
+    found = found.rename_axis('segment_id').reset_index()
+    found = found.assign(test_days=a_test(account, settings)[1])[found['nearness'] > 0]
+    found = found.sort_values(['nearness', 'segment_id'], ascending=[False, True])
     return found.head(settings.most).reset_index(drop=True)
 
 
@@ -109,13 +116,17 @@ def trends(before: pd.DataFrame, now: pd.DataFrame, settings: RoadmapSettings) -
         require(table, names, 'the effects of a period')
     both = before[names].merge(now[names], on='segment_id', suffixes=('_before', '_now'))
     reach = float(ndtri((1 + settings.width) / 2))
-    error = sum(((both[f'effect_high_{t}'] - both[f'effect_low_{t}']) / (2 * reach)) ** 2 for t in ('before', 'now')) ** (1 / 2)  # fmt: skip
+    wide = [both[f'effect_high_{when}'] - both[f'effect_low_{when}'] for when in ('before', 'now')]
+    error = np.hypot(*wide) / (2 * reach)
     change = both['effect_now'] - both['effect_before']
     p = pd.Series(2 * ndtr(-np.abs(ratio(change, error))), both.index)
     q = q_values(p)
     sure = q <= settings.false_rate
-    trend = np.select([sure & (change > 0), sure & (change < 0), q.notna()], ['rising', 'falling', 'no change seen'], 'not known')  # fmt: skip
-    return pd.DataFrame({'segment_id': both['segment_id'], 'change': change, 'low': change - reach * error, 'high': change + reach * error, 'q': q, 'trend': trend})  # fmt: skip
+    states = {'rising': sure & (change > 0), 'falling': sure & (change < 0)}
+    states['no change seen'] = q.notna()
+    trend = np.select(list(states.values()), list(states), 'not known')
+    ends = {'low': change - reach * error, 'high': change + reach * error}
+    return both[['segment_id']].assign(change=change, **ends, q=q, trend=trend)
 
 
 # %% ../../nbs/10_targeting/23_roadmap.ipynb #6f929fc8
@@ -132,21 +143,17 @@ def recovery(
     told = told[told['is_fatigued'].eq(True)]
     often = told.get('frequency', pd.Series(np.nan, told.index))
     large = told['share'] > settings.step
-    do = np.select([often >= watch, large], ['widen', 'rotate'], 'rest')
-    why = np.select([often >= watch, large], [f'more than {watch:g} impressions a person', 'too much of the spend to rest'], 'small enough to rest')  # fmt: skip
-    told = told.assign(
-        strategy=do, why=why, ask_again=as_of + pd.Timedelta(days=settings.rest_days)
-    )
-    names = [
-        'segment_id',
-        'segment_type',
-        'share',
-        'strategy',
-        'why',
-        'fatigue_reason',
-        'ask_again',
-    ]
-    return told.reindex(columns=names).reset_index(drop=True)
+    cases = [often >= watch, large]
+    do = np.select(cases, ['widen', 'rotate'], 'rest')
+    reasons = [f'more than {watch:g} impressions a person', 'too much of the spend to rest']
+    why = np.select(cases, reasons, 'small enough to rest')
+    again = as_of + pd.Timedelta(days=settings.rest_days)
+    told = told.assign(strategy=do, why=why, ask_again=again)
+    return told.reindex(columns=RECOVERY).reset_index(drop=True)
+
+
+RECOVERY = """segment_id segment_name segment_type share strategy why fatigue_reason
+ask_again""".split()
 
 
 # %% ../../nbs/10_targeting/23_roadmap.ipynb #e628b356
@@ -159,7 +166,8 @@ def rebalanced(
     require(units, ['budget', 'low', 'high'], 'the units to be rebalanced')
     minor = pd.Series(to_minor(units['budget'].astype('float64'), currency)).astype('int64')
     now = minor / minor.sum()
-    middle = float((np.sqrt(units['low'] * units['high']) * now).sum() / now[units['low'].notna()].sum())  # fmt: skip
+    value = np.sqrt(units['low'] * units['high'])
+    middle = float((value * now).sum() / now[value.notna()].sum())
     proved = pd.Series(np.clip(middle, units['low'], units['high']), units.index).fillna(middle)
     table = pd.DataFrame({'weight': now * proved / middle, 'group': None}, index=units.index)
     table['floor'], table['ceiling'] = (now * (1 + sign * settings.step) for sign in (-1, 1))
@@ -167,4 +175,5 @@ def rebalanced(
     none = pd.DataFrame({'floor': [], 'ceiling': []}, dtype='float64')
     found = shares(table, none, int(minor.sum()))
     proposed = found / offset(currency)
-    return pd.DataFrame({'budget': minor / offset(currency), 'proposed': proposed, 'change': ratio(proposed, units['budget']) - 1})  # fmt: skip
+    told = pd.DataFrame({'budget': minor / offset(currency), 'proposed': proposed})
+    return told.assign(change=ratio(told['proposed'], told['budget']) - 1)

@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = [
+    'AIMS',
     'ALL',
     'DAY',
     'RATES',
     'HistorySettings',
     'around',
+    'asked_for',
     'beside',
     'changes_kept',
     'filled',
+    'from_log',
     'keep_run',
     'kept_runs',
     'newest',
@@ -21,9 +24,11 @@ __all__ = [
 ]
 
 # %% ../../nbs/10_targeting/22_runs.ipynb #b2e13ad5
+import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,16 +109,58 @@ def remember(folder: Path, found: Recommendation, at: pd.Timestamp, dry_run: boo
 
 def changes_kept(folder: Path, query: HistoryQuery | None = None) -> list[Change]:
     "Changes in a folder that the query asks for, the newest first"
-    asked = query or HistoryQuery(limit=ALL)
     pages = [read_json(path) for path in sorted((Path(folder) / 'changes').glob('[!.]*.json'))]
     found = [Change.model_validate(page) for page in pages]
-    wanted = lambda one: (
-        asked.campaign_id in (None, one.campaign_id) and asked.adset_id in (None, one.adset_id)
-    )
-    return sorted(filter(wanted, found), key=lambda one: -one.id)[: asked.limit]
+    return asked_for(found, query or HistoryQuery(limit=ALL))
 
 
 ALL = 10**6
+
+
+def asked_for(changes: Iterable[Change], query: HistoryQuery) -> list[Change]:
+    "The changes that a query asks for, the newest first"
+    found = [one for one in changes if query.campaign_id in (None, one.campaign_id)]
+    found = [one for one in found if query.adset_id in (None, one.adset_id)]
+    return sorted(found, key=lambda one: (one.applied_at, one.id), reverse=True)[: query.limit]
+
+
+# %% ../../nbs/10_targeting/22_runs.ipynb #22b60413
+AIMS = ('targeting', 'countries', 'age_min', 'age_max', 'genders', 'interests', 'behaviors')
+
+
+def from_log(log: pd.DataFrame | None, campaigns: Mapping[str, str]) -> list[Change]:
+    "Changes of targeting in the log of edits; `campaigns` are those of ad sets by their id"
+    if log is None:
+        return []
+    require(log, ['at', 'adset_id', 'field', 'old', 'new'], 'the table of changes')
+    aimed = log['field'].astype('str').str.partition('.')[0].isin(AIMS)
+    rows = log[aimed & log['adset_id'].notna() & log['at'].notna()]
+    return [
+        Change(
+            id=int(digest(f'{at.isoformat()} {adset}')[:8], 16),
+            run_id='',
+            campaign_id=campaigns.get(adset, ''),
+            adset_id=adset,
+            applied_at=at.to_pydatetime(),
+            old_targeting=_edited(many, 'old'),
+            new_targeting=_edited(many, 'new'),
+            dry_run=False,
+            source='log',
+        )
+        for (at, adset), many in rows.groupby(['at', 'adset_id'])
+    ]
+
+
+def _edited(rows: pd.DataFrame, side: str) -> dict[str, Any]:
+    "Field -> value of one side of some edits; an object written as JSON is taken apart"
+    told: dict[str, Any] = {}
+    for field, text in rows.loc[rows[side].notna(), ['field', side]].itertuples(index=False):
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        told |= value if isinstance(value, dict) else {field: text}
+    return told
 
 
 # %% ../../nbs/10_targeting/22_runs.ipynb #1cb60d2c
@@ -129,16 +176,21 @@ DAY = pd.Timedelta(days=1)
 RATES = ('ctr', 'cvr', 'roas')
 
 
-def around(days: pd.DataFrame, change: Change, as_of: pd.Timestamp, settings: HistorySettings) -> dict[str, float | None]:  # fmt: skip
+def around(
+    days: pd.DataFrame, change: Change, as_of: pd.Timestamp, settings: HistorySettings
+) -> dict[str, float | None]:
     "before_ and after_ rates of a change's ad set; None where not known, or not yet"
     when = pd.Timestamp(change.applied_at).tz_localize(None).normalize()
     own = days[days['adset_id'] == change.adset_id]
-    spans = {'before': (when - settings.days * DAY, when), 'after': (when + DAY, when + (settings.days + 1) * DAY)}  # fmt: skip
+    spans = {
+        'before': (when - settings.days * DAY, when),
+        'after': (when + DAY, when + (settings.days + 1) * DAY),
+    }
     told: dict[str, float | None] = {}
     for name, (start, end) in spans.items():
         rows = own[(own['date'] >= start) & (own['date'] < end)]
-        done = end - DAY + settings.lag_days * DAY <= as_of and not (change.dry_run and name == 'after')  # fmt: skip
-        sums = summed(rows) if len(rows) and (done or name == 'before') else pd.DataFrame()
+        over = end - DAY + settings.lag_days * DAY <= as_of and not change.dry_run
+        sums = summed(rows) if len(rows) and (over or name == 'before') else pd.DataFrame()
         for rate in RATES:
             value = float(sums[rate].iloc[0]) if rate in sums else np.nan
             told[f'{name}_{rate}'] = None if np.isnan(value) else value
@@ -146,7 +198,9 @@ def around(days: pd.DataFrame, change: Change, as_of: pd.Timestamp, settings: Hi
 
 
 # %% ../../nbs/10_targeting/22_runs.ipynb #4e53260b
-def beside(days: pd.DataFrame, change: Change, as_of: pd.Timestamp, settings: HistorySettings) -> dict[str, Span]:  # fmt: skip
+def beside(
+    days: pd.DataFrame, change: Change, as_of: pd.Timestamp, settings: HistorySettings
+) -> dict[str, Span]:
     "Relative change of each rate beside the other ad sets, with interval; empty until it is known"
     when = pd.Timestamp(change.applied_at).tz_localize(None).normalize()
     end = when + settings.days * DAY
@@ -154,7 +208,9 @@ def beside(days: pd.DataFrame, change: Change, as_of: pd.Timestamp, settings: Hi
         return {}
     here = days[days['date'] != when]
     here = here.assign(date=here['date'].where(here['date'] > when, here['date'] + DAY))
-    compared = CompareSettings(baseline_days=settings.days, current_days=settings.days, metrics=RATES, width=settings.width)  # fmt: skip
+    compared = CompareSettings(
+        baseline_days=settings.days, current_days=settings.days, metrics=RATES, width=settings.width
+    )
     try:
         table = compare(here[here['date'] <= end], ['adset_id'], end, compared)
     except Problem:  # the history is too short for two windows
@@ -163,17 +219,21 @@ def beside(days: pd.DataFrame, change: Change, as_of: pd.Timestamp, settings: Hi
     found = mine.reindex(RATES)[['own', 'estimate', 'low', 'high']].astype('float64')
     shift = (1 + found['estimate']) / (1 + found['own'])  # low and high are of the own change
     ends = [(1 + found[side]) * shift - 1 for side in ('low', 'high')]
-    return {r: Span(value=found['estimate'][r], low=ends[0][r], high=ends[1][r]) for r in RATES if found.loc[r].notna().all()}  # fmt: skip
+    return {
+        r: Span(value=found['estimate'][r], low=ends[0][r], high=ends[1][r])
+        for r in RATES
+        if found.loc[r].notna().all()
+    }
 
 
-def filled(changes: Iterable[Change], days: pd.DataFrame, as_of: pd.Timestamp, settings: HistorySettings) -> list[Change]:  # fmt: skip
+def filled(
+    changes: Iterable[Change], days: pd.DataFrame, as_of: pd.Timestamp, settings: HistorySettings
+) -> list[Change]:
     "The changes with their rates before and after, and beside, as far as they are known by as_of"
     require(days, ['date', 'adset_id', 'impressions', 'clicks'], 'the days given to the history')
     known = days[days['date'] <= as_of]
-    return [
-        one.model_copy(
-            update=around(known, one, as_of, settings)
-            | {'beside': beside(known, one, as_of, settings)}
-        )  # fmt: skip
-        for one in changes
-    ]
+    told = lambda one: {
+        **around(known, one, as_of, settings),
+        'beside': beside(known, one, as_of, settings),
+    }
+    return [one.model_copy(update=told(one)) for one in changes]

@@ -10,6 +10,7 @@ __all__ = [
     'OFF_META',
     'OF_ADSETS',
     'RATED',
+    'SHOP',
     'TOTALS',
     'VALUES',
     'from_shop',
@@ -51,6 +52,7 @@ OFF_META = ('region', 'dma', 'hour')  # without the conversions that happen outs
 VALUES = ('purchases', 'revenue', 'leads', 'conversions')
 BROKEN_DOWN = ('country', 'age', 'gender', 'placement', 'device')
 OF_ADSETS = ('audience', 'lookalike')
+SHOP = 'shop_regions'  # the table of what a shop sold by day and region
 
 
 # %% ../../nbs/10_targeting/04_segments.ipynb #1c3c5152
@@ -63,8 +65,8 @@ def refuse(kind: str, rows: pd.DataFrame) -> None:
     if kind in OFF_META and told and not shop:
         raise Problem(
             f'{told[0]} by {kind} cannot be scored: the platform leaves conversions outside it out '
-            f'of this breakdown; give impressions, clicks and spend alone, or the value of a {kind} '
-            "from the shop's orders (from_shop)"
+            'of this breakdown; give impressions, clicks and spend alone, or the value of a '
+            f"{kind} from the shop's orders (from_shop)"
         )
 
 
@@ -77,6 +79,8 @@ def from_shop(
     require(sold, [*key, 'purchases', 'revenue'], "the shop's orders by region")
     plain = delivery.drop(columns=[name for name in VALUES if name in delivery])
     plain = plain.groupby(key, observed=True).sum(numeric_only=True, min_count=1)
+    names = {name.casefold(): name for name in delivery['region'].dropna().unique()}
+    sold = sold.assign(region=sold['region'].str.casefold().map(names))
     money = sold.groupby(key, observed=True)[['purchases', 'revenue']].sum(min_count=1)
     money = money.reindex(plain.index).fillna(0.0)
     return plain.join(money).reset_index().assign(value_source='shop')
@@ -171,6 +175,10 @@ def read(
         known = adsets.drop_duplicates('adset_id', keep='last')[['adset_id', KINDS[kind][0]]]
         whole = grains.days(tables, 'adset', (), as_of) if whole is None else whole
         cuts[kind] = whole.drop(columns=KINDS[kind][0], errors='ignore').merge(known, on='adset_id')
-    if campaign is not None:
-        cuts = {kind: rows[rows['campaign_id'] == campaign] for kind, rows in cuts.items()}
+    if SHOP in tables:
+        delivery = grains.days(tables, 'campaign', KINDS['region'], as_of)
+        cuts['region'] = from_shop(delivery, tables[SHOP])
+    if campaign is not None:  # what a shop sold in a region belongs to no campaign
+        own = {kind: rows for kind, rows in cuts.items() if 'campaign_id' in rows}
+        cuts = {kind: rows[rows['campaign_id'] == campaign] for kind, rows in own.items()}
     return {kind: rows for kind, rows in cuts.items() if len(rows)}

@@ -90,7 +90,9 @@ def certificate(index: pd.Index, walls: Walls, total: int) -> list[dict]:
         over = low[number] > walls.most[number]
         have, wall = (low, walls.most) if over else (high, walls.least)
         words = ('floors', 'ceiling') if over else ('ceilings', 'floor')
-        found.append(_clash(f'{walls.names[number]}: the {words[0]} of {", ".join(members)}', f'its {words[1]}', (have[number], wall[number], total), members))  # fmt: skip
+        what = f'{walls.names[number]}: the {words[0]} of {", ".join(members)}'
+        amounts = (have[number], wall[number], total)
+        found.append(_clash(what, f'its {words[1]}', amounts, members))
     if found:
         return found
     least, most = int(np.maximum(low, walls.least).sum()), int(np.minimum(high, walls.most).sum())
@@ -98,10 +100,12 @@ def certificate(index: pd.Index, walls: Walls, total: int) -> list[dict]:
         side = 'floors' if least > total else 'ceilings'
         bound = walls.low > 0 if least > total else walls.high < total
         members = [str(code) for code in index[bound]]
-        found.append(_clash(f'all {side} together', 'the total', (least if least > total else most, total, total), members))  # fmt: skip
+        amounts = (least if least > total else most, total, total)
+        found.append(_clash(f'all {side} together', 'the total', amounts, members))
     return found
 
 
+# %% ../../nbs/10_targeting/08_shares.ipynb #dc9abe79
 def _clash(what: str, against: str, amounts: tuple[int, int, int], members: list[str]) -> dict:
     "One contradiction with numbers and words"
     have, wall, total = (int(amount) for amount in amounts)
@@ -112,7 +116,14 @@ def _clash(what: str, against: str, amounts: tuple[int, int, int], members: list
         f'{what} come to {share(have)}, {share(abs(have - wall))} {more} than {against} of '
         f'{share(wall)}; {change} them by {share(abs(have - wall))} together, or change {against}'
     )
-    return {'limit': what, 'units': members, 'have': have, 'against': wall, 'shortfall': abs(have - wall), 'words': words}  # fmt: skip
+    return {
+        'limit': what,
+        'units': members,
+        'have': have,
+        'against': wall,
+        'shortfall': abs(have - wall),
+        'words': words,
+    }
 
 
 # %% ../../nbs/10_targeting/08_shares.ipynb #1e38eb51

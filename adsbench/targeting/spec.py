@@ -110,7 +110,11 @@ def sorted_wishes(
 
 def _plain(value: Any) -> Any:
     "Tuples and mappings as JSON has them"
-    return [dict(v) if isinstance(v, Mapping) else v for v in value] if isinstance(value, tuple) else value  # fmt: skip
+    return (
+        [dict(v) if isinstance(v, Mapping) else v for v in value]
+        if isinstance(value, tuple)
+        else value
+    )
 
 
 def advantage(settings: SpecSettings, audience_type: str) -> bool:
@@ -138,7 +142,10 @@ def shape(found: Sorted) -> tuple[dict[str, Any], list[str]]:
         made |= {'age_range': list(ages)} if plus else {'age_max': ages[1]}
     if 'gender' in told:
         made['genders'] = GENDERS[told['gender']]
-    group = {k: [one for one in told.get(k, []) if one['id'].isdigit()] for k in ('interests', 'behaviors')}  # fmt: skip
+    group = {
+        k: [one for one in told.get(k, []) if one['id'].isdigit()]
+        for k in ('interests', 'behaviors')
+    }
     if any(group.values()):
         made['flexible_spec'] = [{name: some for name, some in group.items() if some}]
     crowds = {'custom_audiences': told.get('include', []) + told.get('lookalikes', [])}
@@ -165,7 +172,11 @@ def faults(targeting: Mapping[str, Any], category: str = PLAIN) -> list[str]:
     plus = (targeting.get('targeting_automation') or {}).get('advantage_audience')
     bad = [code for code in where.get('countries', []) if code not in COUNTRIES]
     told += [f'{code} is no country; write {MISTAKES.get(code, "its ISO code")}' for code in bad]
-    told += [f'{len(where[n])} {n}; Meta takes {most}' for n, most in MOST.items() if len(where.get(n, [])) > most]  # fmt: skip
+    told += [
+        f'{len(where[n])} {n}; Meta takes {most}'
+        for n, most in MOST.items()
+        if len(where.get(n, [])) > most
+    ]
     if not where and not targeting.get('custom_audiences'):
         told.append('neither a place nor a custom audience: nobody is asked for')
     if plus is None:
@@ -190,7 +201,11 @@ def _listed(targeting: Mapping[str, Any]) -> list[str]:
     if len(groups) > GROUPS or most > ENTRIES:
         told.append(f'{len(groups)} groups of up to {most}; Meta takes {GROUPS} of {ENTRIES}')
     entries = [one for group in groups for some in group.values() for one in some]
-    told += [f'{one.get("name", one)} has no numeric id' for one in entries if not str(one.get('id', '')).isdigit()]  # fmt: skip
+    told += [
+        f'{one.get("name", one)} has no numeric id'
+        for one in entries
+        if not str(one.get('id', '')).isdigit()
+    ]
     sides = [
         {str(one['id']) for one in targeting.get(name) or []}
         for name in ('custom_audiences', 'excluded_custom_audiences')
@@ -212,4 +227,7 @@ def _ruled(targeting: Mapping[str, Any], category: str) -> list[str]:
     found += ['zips'] if where.get('zips') else []
     found += ['excluded_geo_locations'] if targeting.get('excluded_geo_locations') else []
     kinds = [one.get('subtype') for one in targeting.get('custom_audiences') or []]
-    return [f'{name} is not allowed in {category}' for name in found + ['lookalike'] * ('LOOKALIKE' in kinds)]  # fmt: skip
+    return [
+        f'{name} is not allowed in {category}'
+        for name in found + ['lookalike'] * ('LOOKALIKE' in kinds)
+    ]

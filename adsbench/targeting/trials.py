@@ -76,14 +76,28 @@ TINY, HALVINGS = 1e-4, 40
 def trial(gain: float | None, pace: Pace, settings: TrialSettings) -> dict[str, Any]:
     "The smallest test that could show the gain: days, purchases an arm, spend, fits, smallest_gain"
     aim = max(gain or 0.0, settings.least_gain)
-    told: dict[str, Any] = {'gain': aim, 'share': 1 / 2, 'error': settings.error, 'power': settings.power}  # fmt: skip
+    told: dict[str, Any] = {
+        'gain': aim,
+        'share': 1 / 2,
+        'error': settings.error,
+        'power': settings.power,
+    }
     if not (pace.purchases > 0 and pace.spend > 0):
-        return told | {'days': None, 'fits': False, 'words': 'no purchases to count: nothing can be tested'}  # fmt: skip
+        return told | {
+            'days': None,
+            'fits': False,
+            'words': 'no purchases to count: nothing can be tested',
+        }
     need = purchases_needed(aim, pace.order_spread, settings)
     half = pace.purchases / 2
     days = max(math.ceil(need / half / WEEK) * WEEK, settings.least_days)
     fits = days <= settings.most_days
-    told |= {'purchases_an_arm': math.ceil(need), 'days': days, 'spend': days * pace.spend, 'fits': fits}  # fmt: skip
+    told |= {
+        'purchases_an_arm': math.ceil(need),
+        'days': days,
+        'spend': days * pace.spend,
+        'fits': fits,
+    }
     told['smallest_gain'] = smallest_gain(half * settings.most_days, pace.order_spread, settings)
     words = f'half of the money for {days} days shows a gain of {aim:.0%} with {settings.power:.0%}'
     if not fits:
