@@ -148,7 +148,7 @@ def cut(tables: Tables, as_of: pd.Timestamp) -> Cut:
         whole = grains.days(dict(tables), 'adset', (), as_of)
     except MissingColumns:
         whole = None
-    return Cut(read(dict(tables), as_of), whole)
+    return Cut(read(dict(tables), as_of, whole=whole), whole)
 
 
 def within(rows: Cut, campaign: str | None) -> Cut:

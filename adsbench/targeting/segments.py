@@ -161,9 +161,10 @@ def read(
     tables: dict[str, pd.DataFrame],  # stored tables of days by name, and `adsets` if there
     as_of: pd.Timestamp,
     campaign: str | None = None,  # one campaign only
+    whole: pd.DataFrame | None = None,  # days by ad set, where they are at hand
 ) -> dict[str, pd.DataFrame]:
     "Kind -> rows of days for every cut that can be scored"
-    cuts, adsets, whole = {}, tables.get('adsets'), None
+    cuts, adsets = {}, tables.get('adsets')
     for kind in BROKEN_DOWN:
         try:
             cuts[kind] = grains.days(tables, 'campaign', KINDS[kind], as_of)

@@ -10,6 +10,7 @@ __all__ = [
     'account_steps',
     'balanced',
     'campaign_steps',
+    'earned',
     'geo_groups',
     'moving',
     'new_countries',
@@ -26,6 +27,8 @@ import numpy as np
 import pandas as pd
 
 from ..data.disk import strict
+from ..data.settings import Problem
+from ..stats.confidence import rates
 from .basis import Basis
 from .case import aims
 from .countries import listed
@@ -124,15 +127,25 @@ LEAST_MOVE = 0.05  # of a budget; less is not worth an edit
 PAIR = 2  # units between which money can move
 
 
+def earned(state: State, days: pd.DataFrame, key: str) -> pd.DataFrame:
+    "budget (spent a day), low and high of the shrunk roas of each unit where it can be told"
+    window, as_of = state.settings.segments.days, state.session.as_of
+    recent = days[(days['date'] > as_of - pd.Timedelta(days=window)) & (days['date'] <= as_of)]
+    recent = recent[recent[key].notna() & (recent['impressions'] > 0)]
+    try:
+        told = rates(recent, 'roas', state.settings.segments.shrinking, [key]).set_index(key)
+    except Problem:  # nothing was sold: nobody's roas can be told
+        return pd.DataFrame()
+    told['budget'] = recent.groupby(key)['spend'].sum() / window
+    return told.loc[(told['budget'] > 0) & told['low'].notna(), ['budget', 'low', 'high']]
+
+
 def balanced(state: State, days: pd.DataFrame, level: str) -> pd.DataFrame:
     "Proposed money a day of ad sets or campaigns; empty where nothing is proved"
     key, roadmap = f'{level}_id', state.settings.roadmap
-    rates = rated(state, days[days['adset_id'].isin(state.sums.index)], key)
-    if len(rates) < PAIR or rates['roas_low'].notna().sum() < PAIR:
+    units = earned(state, days[days['adset_id'].isin(state.sums.index)], key)
+    if len(units) < PAIR:
         return pd.DataFrame()
-    spent = rates['spend'] / state.settings.segments.days
-    units = pd.DataFrame({'budget': spent, 'low': rates['roas_low'], 'high': rates['roas_high']})
-    units = units[units['budget'] > 0]
     found = rebalanced(units, state.account['currency'], roadmap).join(units[['low', 'high']])
     if not (found['change'].abs() >= LEAST_MOVE).any():
         return pd.DataFrame()
